@@ -1,0 +1,50 @@
+import { expect } from "chai";
+import { loadFixture, time } from "../support/actors.ts";
+import { DAY, deployedMarket, publishNode, text32 } from "../support/market.ts";
+
+describe("IdentityRegistry#addDelegate and #revokeDelegate", () => {
+  it("make a delegate valid for a time, or until revoked", async () => {
+    const { identity, operator, nodeKey } = await loadFixture(deployedMarket);
+    const kind = text32("sigAuth");
+    const now = (await time.latest()) + 1;
+    await time.setNextBlockTimestamp(now);
+    await expect(identity.connect(operator).addDelegate(operator, kind, nodeKey, DAY))
+      .to.emit(identity, "DIDDelegateChanged")
+      .withArgs(operator.address, kind, nodeKey.address, now + DAY, 0);
+    const block = await time.latestBlock();
+    expect(await identity.validDelegate(operator, kind, nodeKey)).to.equal(true);
+    expect(await identity.validDelegate(operator, text32("veriKey"), nodeKey)).to.equal(false);
+
+    await expect(identity.connect(operator).revokeDelegate(operator, kind, nodeKey))
+      .to.emit(identity, "DIDDelegateChanged")
+      .withArgs(operator.address, kind, nodeKey.address, 0, block);
+    expect(await identity.validDelegate(operator, kind, nodeKey)).to.equal(false);
+  });
+
+  it("leave a node's key to publishNode and revokeNode, so that the DID document never contradicts the market", async () => {
+    const on = await loadFixture(deployedMarket);
+    const { identity, operator, nodeKey } = on;
+    await publishNode(on, operator, nodeKey);
+    const key = [operator.address, 0, nodeKey.address] as const;
+    const kind = text32("veriKey");
+    await expect(identity.connect(operator).revokeDelegate(operator, kind, nodeKey))
+      .to.be.revertedWithCustomError(identity, "DelegateIsNodeKey")
+      .withArgs(...key);
+    await expect(identity.connect(operator).addDelegate(operator, kind, nodeKey, 1))
+      .to.be.revertedWithCustomError(identity, "DelegateIsNodeKey")
+      .withArgs(...key);
+
+    await identity.connect(operator).revokeNode(operator, 0);
+    expect(await identity.validDelegate(operator, kind, nodeKey)).to.equal(false);
+    await identity.connect(operator).addDelegate(operator, kind, nodeKey, DAY);
+  });
+
+  it("let a delegation lapse", async () => {
+    const { identity, operator, nodeKey } = await loadFixture(deployedMarket);
+    await identity.connect(operator).addDelegate(operator, text32("veriKey"), nodeKey, DAY);
+    await time.increase(DAY);
+    expect(await identity.validDelegate(operator, text32("veriKey"), nodeKey)).to.equal(true);
+    await time.increase(1);
+    expect(await identity.validDelegate(operator, text32("veriKey"), nodeKey)).to.equal(false);
+  });
+});
