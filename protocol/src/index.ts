@@ -1,0 +1,71 @@
+export { identityRegistryAbi, jobMarketAbi, providerStakingAbi, testTokenAbi } from "./abi/index.ts";
+export { canonicalBytes, documentHash, MAX_DOCUMENT_BYTES } from "./canonical.ts";
+export { cidToDigest, digestToCid } from "./cid.ts";
+export { ZERO_ADDRESS, ZERO_BYTES32 } from "./constants.ts";
+export { type Deployment, deploymentSchema, knownDeployments, parseDeployment } from "./deployment.ts";
+export { didAttributes, didOf } from "./did.ts";
+export { type ErrorDetails, type ErrorJson, errorToJson, MarketError } from "./errors.ts";
+export {
+  type Endorsement,
+  type Evidence,
+  type ExecEvidence,
+  endorsementPayload,
+  endorsementSchema,
+  eventDigest,
+  evidenceSchema,
+  imageEvent,
+  MAX_EVENTS,
+  type MeasuredEvent,
+  measuredEventSchema,
+  type NoneEvidence,
+  replayEventLog,
+  type Tpm2Evidence,
+} from "./evidence.ts";
+export { type Misfit, misfits, type NodeStanding, type NodeUse, standingMisfits } from "./fit.ts";
+export { parseImageJson } from "./image-json.ts";
+export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
+export {
+  addressSchema,
+  bytes32Schema,
+  bytesSchema,
+  offerSchema,
+  orderToJson,
+  parseWith,
+  requestSchema,
+  toJson,
+  uintSchema,
+} from "./order-json.ts";
+export {
+  type Claim,
+  claimHash,
+  jobIdOf,
+  type MarketDomain,
+  type NodeLimits,
+  nodeKeyTypedData,
+  type Offer,
+  offerHashOf,
+  offerTypedData,
+  orderDomain,
+  orderTypes,
+  type Request,
+  replicaCommitment,
+  requestTypedData,
+  type Terms,
+  textToBytes32,
+} from "./orders.ts";
+export { chargeDown, compensationDown, depositUp, priceOf, rateX18 } from "./pricing.ts";
+export { type JobNonceFields, jobNonce, REPORT_DATA_DOMAIN, type ReportDataFields, reportData } from "./report-data.ts";
+export {
+  type Outcome,
+  outcomes,
+  parseResult,
+  type Result,
+  recoverResultSigner,
+  resultJsonSchema,
+  resultSchema,
+  resultTypedData,
+  type UnsignedResult,
+} from "./result.ts";
+export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
+export { maskToTraits, type Trait, traitBits, traitNames, traitsToMask } from "./traits.ts";
+export { type Address, type Brand, type Hex, type JobId, MIB, type RateX18, type UnixSeconds, X18 } from "./units.ts";
