@@ -1,0 +1,19 @@
+export { addStream, UNIXFS_PROFILE } from "./add.ts";
+export { openEmbeddedStore } from "./embedded-store.ts";
+export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fetch.ts";
+export { createGateway } from "./gateway.ts";
+export { createKuboStore } from "./kubo-store.ts";
+export { type Gateway, startGateway } from "./start-gateway.ts";
+export type {
+  Added,
+  AddedPath,
+  AddPathOptions,
+  BlockStore,
+  CallOptions,
+  ContentStore,
+  ExportOptions,
+  ImportCarOptions,
+  OnProgress,
+  Pin,
+  Progress,
+} from "./store.ts";
