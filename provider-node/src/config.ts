@@ -1,0 +1,296 @@
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { addressSchema, MarketError, parseWith, traitNames, uintSchema } from "@berth/protocol";
+import { parse as parseYaml } from "yaml";
+import { z } from "zod";
+import { attesterConfigSchema } from "./attest/index.ts";
+import { logLevels } from "./log.ts";
+
+const url = z.url({ protocol: /^https?$/, error: "must be an http(s) URL" });
+/** Token units. YAML has whole numbers, so a safe one is taken for its decimal string. */
+const amount = z.preprocess(
+  (value) => (typeof value === "number" && Number.isSafeInteger(value) ? String(value) : value),
+  uintSchema(128),
+);
+const seconds = z.int().min(0).max(0xffff_ffff);
+const short = z
+  .string()
+  .max(32)
+  .regex(/^[\x20-\x7e]*$/, "must be printable ASCII");
+const path = z.string().min(1);
+/** What a path field is called, so that relative ones can be resolved where they were written. */
+const pathFields = ["dataDir", "deploymentFile", "keyFile"];
+
+const offersSchema = z.strictObject({
+  /** ERC-20 that the node is paid in. Absent: the node makes no offers. */
+  token: addressSchema.optional(),
+  /** Token units per thousandth of a core and second, scaled by 1e18; the three below likewise per MiB or GPU. */
+  cpuRateX18: amount.default(0n),
+  memoryRateX18: amount.default(0n),
+  diskRateX18: amount.default(0n),
+  gpuRateX18: amount.default(0n),
+  /** Token units earned by any result. */
+  baseCharge: amount.default(0n),
+  /** The most that all jobs together may use. Absent: what this machine has, less a reserve. */
+  capacity: z
+    .strictObject({
+      cpuMilli: z.int().min(10),
+      memoryMiB: z.int().min(8),
+      diskMiB: z.int().min(1),
+    })
+    .optional(),
+  maxActive: z.int().min(1).max(1000).default(16),
+  maxSeconds: seconds.min(1).default(86_400),
+  minSubmitMargin: seconds.default(60),
+  maxSettleSeconds: seconds.default(7 * 86_400),
+  maxBond: amount.default(0n),
+  maxCompensationBps: z.int().min(0).max(1000).default(0),
+  ttlSeconds: z.int().min(10).default(600),
+  refreshSeconds: z.int().min(1).default(120),
+  region: short.default(""),
+  gpuModel: short.default(""),
+  /** Traits never to be claimed, though this machine has them. */
+  withhold: z.array(z.enum(traitNames)).default([]),
+});
+
+export const configSchema = z.strictObject({
+  /** Everything the node keeps: keys, journal, content, engine storage. */
+  dataDir: path.default("/var/lib/berth-node"),
+  /** Part of the name of every container, cgroup and interface this node makes. */
+  runId: z
+    .string()
+    .regex(/^[a-z0-9]{1,8}$/, "must be 1 to 8 small letters or digits")
+    .default("node"),
+  rpcUrls: z.array(url).min(1).default(["http://127.0.0.1:8545"]),
+  /** JSON file that says where the market lives. */
+  deploymentFile: path.optional(),
+  operator: addressSchema.optional(),
+  index: z.int().min(0).max(0xffff_ffff).default(0),
+  /** File with the hot key, readable by its owner only. Absent: `hot.key` in the data folder. */
+  keyFile: path.optional(),
+  indexers: z.array(url).default([]),
+  contentGateways: z.array(url).default([]),
+  content: z
+    .strictObject({
+      /** Ask content sources that requesters name in private and loopback ranges, as on a machine that hosts everything. */
+      allowPrivateSources: z.boolean().default(false),
+    })
+    .prefault({}),
+  /** RPC of a Kubo daemon to hold content instead of the embedded store. */
+  kuboUrl: url.optional(),
+  http: z
+    .strictObject({
+      host: z.string().min(1).default("127.0.0.1"),
+      port: z.int().min(0).max(65_535).default(4080),
+      /** How others reach this server. Absent: `http://host:port`. */
+      publicUrl: url.optional(),
+    })
+    .prefault({}),
+  mesh: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      listenPort: z.int().min(1).max(65_535).default(51_820),
+      /** `host:port` that other nodes reach the WireGuard socket by. Absent: this node dials only. */
+      endpoint: z.string().min(3).optional(),
+      interfaceName: z
+        .string()
+        .regex(/^[a-zA-Z0-9_-]{1,15}$/)
+        .optional(),
+      /** Take peers' endpoints in private and loopback ranges, as on a machine that hosts several nodes. */
+      allowPrivateEndpoints: z.boolean().default(false),
+    })
+    .prefault({}),
+  attestation: attesterConfigSchema.default({ type: "none" }),
+  offers: offersSchema.prefault({}),
+  /** Take posted requests that fit the node's own offer, without an indexer. */
+  acceptPosted: z.boolean().default(false),
+  /** Blocks on top of a match before work starts, and on top of a result before it counts as final. */
+  confirmations: z.int().min(0).max(1000).default(2),
+  pollMs: z.int().min(10).max(600_000).default(1000),
+  /** The most that the image and the inputs of one job may need together, in MiB. */
+  maxContentMiB: z.int().min(1).default(16_384),
+  /** Nothing is fetched for jobs while less of the disk is free, in MiB. */
+  minFreeMiB: z.int().min(0).default(1024),
+  /** Images that no job needs are dropped, least recently used first, when all of them have more MiB than this. */
+  imageCacheMiB: z.int().min(0).default(32_768),
+  /** The most output files that a job's spec may allow itself. */
+  maxOutputFiles: z.int().min(1).max(1_000_000).default(100_000),
+  logLevel: z.enum(logLevels).default("info"),
+});
+
+export type Config = z.infer<typeof configSchema>;
+
+/** Where settings come from, strongest first. */
+export interface ConfigSources {
+  /** Nested values as typed on the command line. */
+  flags: Record<string, unknown>;
+  env: Readonly<Record<string, string | undefined>>;
+  /** `--config FILE`. */
+  file?: string | undefined;
+  cwd: string;
+}
+
+/**
+ * Flags over `BERTH_NODE_*` over the file over defaults. The file is `--config`, `BERTH_NODE_CONFIG`, or `config.yaml` in
+ * the data folder if there is one. Throws CONFIG_INVALID, CONFIG_UNREADABLE.
+ */
+export function loadConfig({ flags, env, file, cwd }: ConfigSources): Config {
+  const fromEnv = resolvePaths(envValues(env), cwd);
+  const fromFlags = resolvePaths(coerce(flags), cwd);
+  const dataDir = String(
+    get(fromFlags, "dataDir") ?? get(fromEnv, "dataDir") ?? configSchema.shape.dataDir.parse(undefined),
+  );
+  const named = file ?? env["BERTH_NODE_CONFIG"];
+  const chosen = named === undefined ? join(dataDir, "config.yaml") : resolve(cwd, named);
+  const fromFile = named !== undefined || existsSync(chosen) ? resolvePaths(readFile(chosen), dirname(chosen)) : {};
+  const merged = merge(merge(fromFile, fromEnv), fromFlags);
+  return parseWith(configSchema, merged, { code: "CONFIG_INVALID", what: "The configuration" });
+}
+
+/** The setting `name` that a command cannot do without. Throws CONFIG_MISSING. */
+export function need<K extends "operator" | "deploymentFile">(config: Config, name: K): NonNullable<Config[K]> {
+  const value = config[name];
+  if (value !== undefined) return value as NonNullable<Config[K]>;
+  const [flag, what] =
+    name === "operator"
+      ? ["--operator ADDRESS", "Who owns this node"]
+      : ["--deployment FILE", "Where the market lives"];
+  throw new MarketError("CONFIG_MISSING", `${what} is not set.`, {
+    hint: `Give ${flag}, set ${envName(name)}, or write "${name}" into the configuration file.`,
+  });
+}
+
+/** The path of the node's hot key. */
+export function keyFileOf(config: Config): string {
+  return config.keyFile ?? join(config.dataDir, "hot.key");
+}
+
+/** The path of the node's WireGuard key. */
+export function wgKeyFileOf(config: Config): string {
+  return join(config.dataDir, "wg.key");
+}
+
+type Tree = Record<string, unknown>;
+type Leaf = { path: string; schema: z.ZodType };
+
+function readFile(file: string): Tree {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new MarketError("CONFIG_UNREADABLE", `The configuration file ${file} cannot be read.`, {
+      hint: "Check the path and its permissions, or run `berth-node init` to write one.",
+      cause,
+    });
+  }
+  try {
+    const value: unknown = parseYaml(text) ?? {};
+    if (isTree(value)) return value;
+  } catch (cause) {
+    throw new MarketError("CONFIG_INVALID", `${file} is neither YAML nor JSON: ${(cause as Error).message}`, { cause });
+  }
+  throw new MarketError("CONFIG_INVALID", `${file} does not hold a list of settings.`);
+}
+
+/** Settings found in the environment, by the names of the schema's fields. Throws CONFIG_INVALID for an unknown one. */
+function envValues(env: ConfigSources["env"]): Tree {
+  const tree: Tree = {};
+  const byName = new Map(leaves(configSchema).map((leaf) => [envName(leaf.path), leaf]));
+  for (const [name, text] of Object.entries(env)) {
+    if (!name.startsWith("BERTH_NODE_") || name === "BERTH_NODE_CONFIG" || text === undefined) continue;
+    const leaf = byName.get(name);
+    if (leaf === undefined) {
+      throw new MarketError("CONFIG_INVALID", `There is no setting behind the environment variable ${name}.`, {
+        hint: `Known: ${[...byName.keys()].join(", ")}.`,
+      });
+    }
+    set(tree, leaf.path, fromText(leaf, text));
+  }
+  if (env["BERTH_DEPLOYMENT"] !== undefined && get(tree, "deploymentFile") === undefined) {
+    set(tree, "deploymentFile", env["BERTH_DEPLOYMENT"]);
+  }
+  return tree;
+}
+
+/** `set` values of the command line arrive as text. */
+function coerce(flags: Tree): Tree {
+  const tree: Tree = {};
+  for (const leaf of leaves(configSchema)) {
+    const value = get(flags, leaf.path);
+    if (value !== undefined) set(tree, leaf.path, typeof value === "string" ? fromText(leaf, value) : value);
+  }
+  const unknown = Object.keys(flags).find((key) => !(key in configSchema.shape) && flags[key] !== undefined);
+  if (unknown !== undefined) throw new MarketError("CONFIG_INVALID", `There is no setting "${unknown}".`);
+  return tree;
+}
+
+/** Text as the leaf's type: as it stands, as a list split at commas, or as JSON; whichever the schema takes. */
+function fromText({ schema }: Leaf, text: string): unknown {
+  const readings = [() => text, () => text.split(",").map((part) => part.trim()), () => JSON.parse(text) as unknown];
+  for (const read of readings) {
+    try {
+      const value = read();
+      if (schema.safeParse(value).success) return value;
+    } catch {
+      // not JSON
+    }
+  }
+  return text;
+}
+
+function leaves(schema: z.ZodObject, prefix = ""): Leaf[] {
+  return Object.entries(schema.shape).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`;
+    let inner = field as z.ZodType;
+    while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) {
+      inner = inner.unwrap() as z.ZodType;
+    }
+    if (!(inner instanceof z.ZodObject)) return [{ path, schema: field as z.ZodType }];
+    return [{ path, schema: field as z.ZodType }, ...leaves(inner, `${path}.`)];
+  });
+}
+
+function envName(path: string): string {
+  const snake = path
+    .replaceAll(".", "_")
+    .replaceAll("MiB", "Mib")
+    .replace(/([a-z0-9])([A-Z])/g, "$1_$2");
+  return `BERTH_NODE_${snake.toUpperCase()}`;
+}
+
+function resolvePaths(tree: Tree, base: string): Tree {
+  for (const field of pathFields) {
+    const value = get(tree, field);
+    if (typeof value === "string" && !isAbsolute(value)) set(tree, field, resolve(base, value));
+  }
+  return tree;
+}
+
+function get(tree: Tree, path: string): unknown {
+  return path.split(".").reduce<unknown>((at, key) => (isTree(at) ? at[key] : undefined), tree);
+}
+
+function set(tree: Tree, path: string, value: unknown): void {
+  const keys = path.split(".");
+  const last = keys.pop() as string;
+  let at = tree;
+  for (const key of keys) {
+    if (!isTree(at[key])) at[key] = {};
+    at = at[key] as Tree;
+  }
+  at[last] = value;
+}
+
+function merge(weak: Tree, strong: Tree): Tree {
+  const out: Tree = { ...weak };
+  for (const [key, value] of Object.entries(strong)) {
+    if (value === undefined) continue;
+    const below = out[key];
+    out[key] = isTree(below) && isTree(value) ? merge(below, value) : value;
+  }
+  return out;
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,160 @@
+import type { Action, Situation } from "./states.ts";
+
+/** How often a run that was lost is made again, where the spec allows it. */
+export const MAX_ATTEMPTS = 3;
+/** Seconds for which a match that a reorganisation took away may come back. */
+export const DROPPED_GRACE_SECONDS = 120;
+/** Seconds for which the container of a final result stays, if the chain does not end the replica before. */
+export const KEEP_ENDED_SECONDS = 600;
+/** Seconds between two looks at something that should send a signal of its own. */
+const LOOK_SECONDS = 15;
+/** Seconds kept free before the submit deadline for publishing and sending. */
+const SUBMIT_RESERVE_SECONDS = 15;
+
+/**
+ * The next action for one attempt. Pure. The chain is truth for obligation, the journal for progress, the engine for
+ * liveness; what is `unknown` is waited for and never taken for gone.
+ */
+export function decide(situation: Situation): Action {
+  const { attempt, chain, now } = situation;
+  switch (attempt.state) {
+    case "cleaned":
+    case "retried":
+      return { do: "nothing" };
+    case "expired":
+    case "cancelled":
+      return { do: "clean" };
+    case "final":
+      return whenFinal(situation);
+    case "declined":
+      return whenDeclined(situation);
+    default:
+  }
+  if (chain === "dropped") return whileDropped(situation);
+  if (isEnded(situation)) {
+    return attempt.state === "submitted" || attempt.state === "submitting"
+      ? enter("final")
+      : { do: "enter", state: "expired", message: `The replica was ${chain} without a result of this node.` };
+  }
+  if (chain === "submitted") return enter("final");
+  // From here on the replica is active: a result is owed.
+  if (attempt.state === "submitted") return whenSubmitted(situation);
+  if (attempt.state === "submitting") return whileSubmitting(situation);
+  if (now > attempt.submitBy) {
+    return { do: "enter", state: "expired", message: "The submit window passed before there was a result." };
+  }
+  return working(situation);
+}
+
+function working(situation: Situation): Action {
+  const { attempt, engine, now, canServe } = situation;
+  switch (attempt.state) {
+    case "matched":
+      return canServe || now > attempt.acceptBy ? enter("fetching") : { do: "decline" };
+    case "fetching":
+      return { do: "prepare" };
+    case "prepared":
+      if (now > attempt.startBy) return tooLate();
+      return attempt.attestation === "none" ? enter("attested") : { do: "attest" };
+    case "attested":
+      if (now > attempt.startBy) return tooLate();
+      if (engine === "unknown") return wait(LOOK_SECONDS);
+      // Nothing starts a container before `running` is written, so what is absent here has never run.
+      if (engine === "absent") return { do: "remake" };
+      return enter("running");
+    case "running":
+      return whileRunning(situation);
+    case "exited":
+      return { do: "collect" };
+    case "collected":
+      return { do: "publish" };
+    case "published":
+      return { do: "submit" };
+    default:
+      return { do: "nothing" };
+  }
+}
+
+/** The intent to start is written: from now on only the engine knows whether the command began. */
+function whileRunning({ attempt, engine, now }: Situation): Action {
+  switch (engine) {
+    case "unknown":
+      return wait(LOOK_SECONDS);
+    case "created":
+      return now > attempt.startBy ? tooLate() : { do: "start" };
+    case "running":
+      return { do: "await-exit" };
+    case "exited":
+      return enter("exited");
+    case "absent":
+    case "lost": {
+      const timeLeft = attempt.submitBy - now - SUBMIT_RESERVE_SECONDS;
+      if (attempt.idempotent && attempt.attempt + 1 < MAX_ATTEMPTS && timeLeft > attempt.maxSeconds)
+        return { do: "retry" };
+      return {
+        do: "enter",
+        state: "collected",
+        outcome: "lost",
+        message: "The machine or its container engine restarted during the run, so how it ended is not known.",
+      };
+    }
+  }
+}
+
+/** Everything that matters is in the content store by now; the container is kept a while for people to look at. */
+function whenFinal(situation: Situation): Action {
+  const { attempt, chain, now } = situation;
+  // A reorganisation took the result away: a result is owed again.
+  if (chain === "active" && now <= attempt.submitBy) return enter("submitting");
+  const left = attempt.since + KEEP_ENDED_SECONDS - now;
+  return isEnded(situation) || left <= 0 ? { do: "clean" } : wait(Math.min(left, LOOK_SECONDS));
+}
+
+/** The outbox owns the transaction: another is made only once it is known to have failed while a result is still owed. */
+function whileSubmitting({ attempt, transaction, now }: Situation): Action {
+  if (transaction === "mined") return enter("submitted");
+  if (transaction === "none") return { do: "submit" };
+  if (transaction === "pending") return wait(LOOK_SECONDS);
+  if (now <= attempt.submitBy) return { do: "submit" };
+  return { do: "enter", state: "expired", message: "The result could not be put on chain in time." };
+}
+
+/** A reorganisation may take a mined result away, and its transaction may then fail. */
+function whenSubmitted({ transaction }: Situation): Action {
+  return transaction === "failed" ? enter("submitting") : wait(LOOK_SECONDS);
+}
+
+/** The state is written before the refusal is in the outbox, so a crash can lose it; and it can come too late. */
+function whenDeclined(situation: Situation): Action {
+  const { attempt, chain, transaction, now } = situation;
+  if (isEnded(situation) || now > attempt.submitBy) return { do: "clean" };
+  const isOwed = chain === "active";
+  if (isOwed && transaction === "none" && now <= attempt.acceptBy) return { do: "decline" };
+  if (isOwed && (transaction === "none" || transaction === "failed")) return enter("fetching");
+  return wait(LOOK_SECONDS);
+}
+
+/** A reorganisation may bring the same match again in another block, so work is kept for a while; nothing new begins. */
+function whileDropped({ attempt, droppedAt, now }: Situation): Action {
+  if (droppedAt === null || now - droppedAt <= DROPPED_GRACE_SECONDS) {
+    return attempt.state === "running" ? { do: "await-exit" } : wait(LOOK_SECONDS);
+  }
+  return { do: "enter", state: "cancelled", message: "The block of the match is no longer on the chain." };
+}
+
+function isEnded({ chain }: Situation): boolean {
+  return chain === "settled" || chain === "refunded";
+}
+
+function tooLate(): Action {
+  const message = "The job could not be started within its startSeconds.";
+  return { do: "enter", state: "collected", outcome: "cancelled", message };
+}
+
+function enter(state: Situation["attempt"]["state"]): Action {
+  return { do: "enter", state };
+}
+
+function wait(seconds: number): Action {
+  return { do: "wait", seconds };
+}

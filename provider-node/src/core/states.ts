@@ -1,0 +1,124 @@
+import type { Outcome } from "@berth/protocol";
+
+/**
+ * Where one attempt of a replica stands. Written before the effect that the name promises: `fetching`, `running` and
+ * `submitting` are intents, the others are facts.
+ *
+ *   matched → fetching → prepared → attested → running → exited → collected → published → submitting → submitted → final → cleaned
+ *
+ * A run that cannot be made (wrong spec, nothing to fetch, wrong image) or whose end is unknown goes to `collected` with
+ * nothing collected: its result says so. Side exits: `declined` (given back in time; back to `fetching` where that failed), `expired` (no result in time),
+ * `cancelled` (the match is gone), `retried` (a later attempt took over).
+ */
+export const attemptStates = [
+  "matched",
+  "fetching",
+  "prepared",
+  "attested",
+  "running",
+  "exited",
+  "collected",
+  "published",
+  "submitting",
+  "submitted",
+  "final",
+  "cleaned",
+  "retried",
+  "declined",
+  "expired",
+  "cancelled",
+] as const;
+export type AttemptState = (typeof attemptStates)[number];
+
+/** Nothing is ever done again for an attempt in one of these. */
+export const endStates: readonly AttemptState[] = ["cleaned", "retried"];
+
+/** Could the command have been started, for all that the journal knows? */
+export function mayHaveRun(state: AttemptState): boolean {
+  return !["matched", "fetching", "prepared", "attested", "declined"].includes(state);
+}
+
+/** What `GET /jobs/:jobId/:replica` calls a state. */
+export const publicPhase: Record<AttemptState, string> = {
+  matched: "fetching",
+  fetching: "fetching",
+  prepared: "preparing",
+  attested: "preparing",
+  running: "running",
+  exited: "collecting",
+  collected: "publishing",
+  published: "publishing",
+  submitting: "submitting",
+  submitted: "submitted",
+  final: "submitted",
+  cleaned: "done",
+  retried: "failed",
+  declined: "failed",
+  expired: "failed",
+  cancelled: "failed",
+};
+
+/** What the journal knows of an attempt, as far as deciding needs it. Times are unix seconds of the chain's clock. */
+export interface AttemptView {
+  state: AttemptState;
+  attempt: number;
+  /** Of the last change of state. */
+  since: number;
+  /** Set when the end is known, or when there will be no run. */
+  outcome: Outcome | null;
+  /** Of the spec; false and "none" while the spec is unknown. */
+  idempotent: boolean;
+  attestation: "none" | "tpm2" | "exec";
+  /** The last second in which the replica may be given back. */
+  acceptBy: number;
+  startBy: number;
+  submitBy: number;
+  /** The longest time that the command may take, in seconds. */
+  maxSeconds: number;
+}
+
+/** What the engine says of the attempt's container. `unknown`: it was not asked, or did not answer. */
+export type EngineView = "unknown" | "absent" | "created" | "running" | "exited" | "lost";
+
+/** What the followed chain says of the replica. `dropped`: the block of its match is gone. */
+export type ChainView = "active" | "submitted" | "settled" | "refunded" | "dropped";
+
+/** What became of the transaction that submits the result, or declines the replica. */
+export type TransactionView = "none" | "pending" | "mined" | "failed";
+
+export interface Situation {
+  attempt: AttemptView;
+  engine: EngineView;
+  chain: ChainView;
+  transaction: TransactionView;
+  /** Unix seconds by the chain's clock. */
+  now: number;
+  /** Unix seconds since when the match has been gone; null while it stands. */
+  droppedAt: number | null;
+  /** Can this node run jobs at all just now? */
+  canServe: boolean;
+}
+
+/** What to do next, as data. */
+export type Action =
+  /** Write the state; the effect follows from the next decision. */
+  | { do: "enter"; state: AttemptState; outcome?: Outcome; message?: string }
+  /** Fetch, verify and make the container; ends in `prepared`, or in `collected` with an outcome. */
+  | { do: "prepare" }
+  /** Make the container again: it was never started, and is not there. */
+  | { do: "remake" }
+  | { do: "attest" }
+  | { do: "start" }
+  | { do: "await-exit" }
+  | { do: "collect" }
+  | { do: "publish" }
+  /** Put the claim into the outbox and enter `submitting`, in one transaction. */
+  | { do: "submit" }
+  /** Put the refusal into the outbox and enter `declined`, in one transaction. */
+  | { do: "decline" }
+  /** Stop this attempt for good and begin the next one, in one transaction. */
+  | { do: "retry" }
+  | { do: "clean" }
+  /** Look again when the chain, the engine or the outbox has news, or after `seconds`. */
+  | { do: "wait"; seconds: number }
+  | { do: "nothing" };

@@ -1,0 +1,253 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { MarketError } from "@berth/protocol";
+import { createPodmanEngine } from "../engine/podman.ts";
+import { openPodmanStore, type PodmanStore } from "../engine/podman-store.ts";
+import { reapEngine } from "../engine/reap.ts";
+import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
+import type { AttemptSpec, AttemptState, Context, Engine } from "../engine/types.ts";
+import { importImage } from "../image/import.ts";
+import { verifyOciLayout } from "../image/verify.ts";
+import { collectOutputs } from "../output/collect.ts";
+import { machineProbes } from "./machine-probes.ts";
+import { buildProbeImage } from "./probe-image.ts";
+import type { Capability, Probe } from "./types.ts";
+
+const GIB = 2 ** 30;
+const MIB = 2 ** 20;
+/** No probe job may take longer. */
+const JOB_SECONDS = 20;
+
+export interface ProbeOptions {
+  dataDir: string;
+  /** Bytes; default 2 GiB. */
+  minFreeBytes?: number;
+}
+
+/**
+ * Tries on this machine, with real jobs in the real sandbox, whether each promise of an offer can be kept. A probe that
+ * cannot run has failed; nothing is assumed. What it makes is gone when it returns.
+ */
+export async function runProbes({ dataDir, minFreeBytes = 2 * GIB }: ProbeOptions, context: Context): Promise<Probe[]> {
+  const machine = await machineProbes(dataDir, minFreeBytes, context);
+  await reapDeadProbes(dataDir, context);
+  const home = join(dataDir, `doctor-${process.pid}`);
+  mkdirSync(home, { recursive: true });
+  try {
+    return [...machine, ...(await sandboxProbes(home, context))];
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+/** The capabilities of which every probe passed. */
+export function provenCapabilities(probes: readonly Probe[]): Capability[] {
+  const failed = new Set(probes.flatMap(({ ok, capability }) => (ok ? [] : capability)));
+  return [...new Set(probes.map(({ capability }) => capability))].filter((name) => !failed.has(name));
+}
+
+interface Bench {
+  engine: Engine;
+  digest: string;
+  context: Context;
+}
+type Trial = { name: string; capability: Capability; fix: string; run(): Promise<{ ok: boolean; detail: string }> };
+
+async function sandboxProbes(home: string, context: Context): Promise<Probe[]> {
+  let store: PodmanStore | undefined;
+  let engine: Engine | undefined;
+  try {
+    store = await openPodmanStore(home, context);
+    engine = createPodmanEngine({ store, runId: "doctor", nodeId: `doctor-${process.pid}` });
+    const { layoutDir, digest } = await buildProbeImage(join(home, "image"), context);
+    const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
+    await importImage(layoutDir, digest, store, context);
+    const trials = jobTrials({ engine, digest, context });
+    return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
+  } catch (error) {
+    context.signal.throwIfAborted();
+    return [failed({ name: "engine runs hello", capability: "container", fix: "See the message." }, error)];
+  } finally {
+    const calm = { ...context, signal: AbortSignal.timeout(30_000) }; // an aborted doctor cleans up too
+    await engine?.reap([], calm);
+    await (engine ?? store)?.release(calm);
+  }
+}
+
+/** Jobs that misbehave, each with the evidence that it was stopped. */
+function jobTrials(bench: Bench): Trial[] {
+  const limits = "Run as root on a machine whose kernel gives podman the memory, pids and cpu cgroup controllers.";
+  return [
+    {
+      name: "engine runs hello",
+      capability: "container",
+      fix: "Check that `podman run` works on this machine as root.",
+      run: () =>
+        job(bench, "hello", "echo hello; exit 7", async (state, stdout) => ({
+          ok: state.exitCode === 7 && stdout() === "hello\n",
+          detail: `exit code ${state.exitCode} of 7, said ${JSON.stringify(stdout())}`,
+        })),
+    },
+    {
+      name: "memory limit",
+      capability: "limits",
+      fix: limits,
+      run: () =>
+        job(bench, "memory", "exec dd if=/dev/zero of=/dev/null bs=256M count=1", async (state) => ({
+          ok: state.oomKilled === true,
+          detail: state.oomKilled
+            ? "a job of 256 MiB was killed at 32 MiB"
+            : `a job of 256 MiB in 32 MiB: ${words(state)}`,
+        })),
+    },
+    {
+      name: "pids limit",
+      capability: "limits",
+      fix: limits,
+      run: () => {
+        const wanted = SANDBOX_POLICY.pidsLimit * 2;
+        // The shell gives up at the first fork that is refused, so what it printed is how far it got.
+        const script = `i=0; while [ $i -lt ${wanted} ]; do sleep 30 & i=$((i+1)); echo $i; done`;
+        return job(
+          bench,
+          "pids",
+          script,
+          async (_state, stdout) => {
+            const made = Number(stdout().trim().split("\n").at(-1));
+            return {
+              ok: made > 0 && made < SANDBOX_POLICY.pidsLimit,
+              detail: `${made} of ${wanted} processes were let live`,
+            };
+          },
+          { memoryMiB: 128 },
+        );
+      },
+    },
+    {
+      name: "network none is none",
+      capability: "network-none",
+      fix: "Something adds interfaces to new network namespaces; find it before offering.",
+      run: () =>
+        job(
+          bench,
+          "network",
+          "ls /sys/class/net; cat /proc/net/route | wc -l; ls /etc/resolv.conf /etc/hosts",
+          async (_s, stdout) => ({
+            ok: stdout() === "lo\n1\n",
+            detail:
+              stdout() === "lo\n1\n" ? "only lo, no route, no resolver, no hosts" : `found ${JSON.stringify(stdout())}`,
+          }),
+        ),
+    },
+    {
+      name: "output quota holds",
+      capability: "output-limit",
+      fix: "Loop devices and mkfs.ext4, or tmpfs mounts, are needed.",
+      run: () =>
+        job(bench, "quota", "dd if=/dev/zero of=/out/big bs=1M count=64", async (state, _stdout, dir) => {
+          const found = await collectOutputs(dir, { maxBytes: GIB, maxFiles: 10 }, bench.context);
+          const bytes = found.ok ? found.bytes : Number.POSITIVE_INFINITY;
+          return {
+            ok: state.exitCode !== 0 && bytes > 0 && bytes <= 8 * MIB,
+            detail: `a job that wrote 64 MiB into 8 MiB stopped at ${(bytes / MIB).toFixed(1)} MiB`,
+          };
+        }),
+    },
+  ];
+}
+
+async function job(
+  { engine, digest, context }: Bench,
+  name: string,
+  script: string,
+  judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<{ ok: boolean; detail: string }>,
+  { memoryMiB = 32 } = {},
+): Promise<{ ok: boolean; detail: string }> {
+  const spec: AttemptSpec = {
+    name: `doctor-${name}-${process.pid}`,
+    jobId: "doctor",
+    replica: 0,
+    attempt: 1,
+    imageDigest: digest,
+    command: ["/bin/sh", "-c", script],
+    env: {},
+    resources: { cpuMilli: 500, memoryMiB, diskMiB: 8, gpus: 0 },
+    maxSeconds: JOB_SECONDS,
+    inputs: [],
+    outputPath: "/out",
+    outputs: { maxBytes: 8 * MIB, maxFiles: 16 },
+    network: "none",
+  };
+  await engine.prepare(spec, context);
+  await engine.start(spec.name, context);
+  const state = await engine.wait(spec.name, context);
+  const { stdout } = await engine.logs(spec.name, context);
+  const verdict = await judge(
+    state,
+    () => readFileSync(stdout.path, "utf8"),
+    await engine.outputDir(spec.name, context),
+  );
+  await engine.cleanup(spec.name, context);
+  return verdict;
+}
+
+function digestTrial(layoutDir: string, digest: string, context: Context): Trial {
+  return {
+    name: "digest mismatch refused",
+    capability: "image-verification",
+    fix: "This is a fault in the program; report it.",
+    run: async () => {
+      const path = join(layoutDir, "blobs/sha256", digest.slice("sha256:".length));
+      const honest = readFileSync(path);
+      writeFileSync(path, Buffer.concat([honest, Buffer.from(" ")]));
+      try {
+        await verifyOciLayout(layoutDir, digest, context);
+        return { ok: false, detail: "a changed manifest was accepted" };
+      } catch (error) {
+        const ok = error instanceof MarketError && error.code === "IMAGE_DIGEST_MISMATCH";
+        return { ok, detail: ok ? "a changed manifest was refused" : String(error) };
+      } finally {
+        writeFileSync(path, honest);
+      }
+    },
+  };
+}
+
+async function outcome(trial: Trial, { signal }: Context): Promise<Probe> {
+  const { name, capability, fix } = trial;
+  try {
+    const { ok, detail } = await trial.run();
+    return ok ? { name, capability, ok, detail } : { name, capability, ok, detail, fix };
+  } catch (error) {
+    signal.throwIfAborted();
+    return failed(trial, error);
+  }
+}
+
+function failed({ name, capability, fix }: Omit<Trial, "run">, error: unknown): Probe {
+  const detail = error instanceof Error ? error.message : String(error);
+  return { name, capability, ok: false, detail, fix: error instanceof MarketError ? (error.hint ?? fix) : fix };
+}
+
+function words({ phase, exitCode }: AttemptState): string {
+  return phase === "exited" ? `it ended with ${exitCode}` : phase;
+}
+
+/** A doctor killed half-way leaves its folder; the next one takes away what that recorded. */
+async function reapDeadProbes(dataDir: string, context: Context): Promise<void> {
+  for (const name of readdirSync(dataDir)) {
+    const pid = Number(/^doctor-(\d+)$/.exec(name)?.[1]);
+    if (!(pid > 0) || isAlive(pid)) continue;
+    await reapEngine(join(dataDir, name), context);
+    rmSync(join(dataDir, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return pid !== process.pid;
+  } catch {
+    return false;
+  }
+}

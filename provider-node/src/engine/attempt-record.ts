@@ -1,0 +1,65 @@
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { MarketError } from "@berth/protocol";
+import type { AttemptSpec, AttemptState, Usage } from "./types.ts";
+
+/** What we know about an attempt that podman does not: written before each step, read by whoever comes after a crash. */
+export interface AttemptRecord {
+  spec: AttemptSpec;
+  imageId: string;
+  /** podman's id; undefined while the container is not known to be made. */
+  containerId?: string;
+  /** Written before the start. */
+  startIntent?: { bootId: string };
+  cancelAt?: Date;
+  /** Set once, when the attempt is first seen to have ended; never changes after. */
+  end?: { state: AttemptState; usage: Usage };
+}
+
+export interface AttemptRecords {
+  folderOf(name: string): string;
+  read(name: string): AttemptRecord | undefined;
+  /** On disk, whole or not at all, when this returns. */
+  write(record: AttemptRecord): void;
+}
+
+/** Records in `<folder>/<name>/attempt.json`. */
+export function attemptRecords(folder: string): AttemptRecords {
+  const folderOf = (name: string) => {
+    if (!/^[a-z0-9][a-z0-9.-]{0,127}$/.test(name)) {
+      throw new MarketError("ENGINE_NAME_REFUSED", `"${name}" is not the name of an attempt.`);
+    }
+    return join(folder, name);
+  };
+  return {
+    folderOf,
+    read: (name) => {
+      const path = join(folderOf(name), "attempt.json");
+      return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8"), revive) as AttemptRecord) : undefined;
+    },
+    write: (record) => {
+      const home = folderOf(record.spec.name);
+      mkdirSync(home, { recursive: true, mode: 0o711 });
+      const path = join(home, "attempt.json");
+      const fd = openSync(`${path}.new`, "w", 0o600);
+      try {
+        writeSync(
+          fd,
+          JSON.stringify(record, (_, value) => (typeof value === "bigint" ? { bigint: String(value) } : value)),
+        );
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(`${path}.new`, path);
+    },
+  };
+}
+
+const DATES = new Set(["cancelAt", "startedAt", "finishedAt"]);
+
+function revive(key: string, value: unknown): unknown {
+  if (DATES.has(key)) return new Date(value as string);
+  if (key === "cpuNs") return BigInt((value as { bigint: string }).bigint);
+  return value;
+}

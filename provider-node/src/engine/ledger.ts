@@ -1,0 +1,103 @@
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { z } from "zod";
+
+const entrySchema = z.strictObject({
+  op: z.enum(["make", "gone"]),
+  kind: z.enum(["container", "mount", "cgroup", "folder"]),
+  /** Container name, mount point, cgroup path or folder. */
+  what: z.string(),
+  /** The attempt it belongs to; empty for what the engine itself needs. */
+  owner: z.string(),
+});
+
+export type LedgerKind = z.infer<typeof entrySchema>["kind"];
+export interface Made {
+  kind: LedgerKind;
+  what: string;
+  owner: string;
+}
+
+/**
+ * Everything made on this machine outside plain files, recorded on disk before it is made, so that a process that starts
+ * after a kill -9 knows what to take away.
+ */
+export interface Ledger {
+  /** Records that `made` is about to be made. On disk when this returns. */
+  make(made: Made): void;
+  /** Records that it is gone. */
+  gone(made: Made): void;
+  /** What may exist, oldest first. */
+  open(): Made[];
+}
+
+/** Opens the ledger file, dropping a line torn by a crash and everything already gone. */
+export function openLedger(path: string): Ledger {
+  mkdirSync(dirname(path), { recursive: true });
+  const open = new Map<string, Made>();
+  for (const entry of readEntries(path)) apply(open, entry);
+  compact(path, [...open.values()]);
+
+  const write = (entry: z.infer<typeof entrySchema>, sync: boolean) => {
+    const fd = openSync(path, "a", 0o600);
+    try {
+      writeSync(fd, `${JSON.stringify(entry)}\n`);
+      if (sync) fdatasyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    apply(open, entry);
+  };
+  return {
+    make: ({ kind, what, owner }) => {
+      if (!open.has(keyOf({ kind, what, owner }))) write({ op: "make", kind, what, owner }, true);
+    },
+    gone: ({ kind, what, owner }) => {
+      if (open.has(keyOf({ kind, what, owner }))) write({ op: "gone", kind, what, owner }, false);
+    },
+    open: () => [...open.values()],
+  };
+}
+
+function apply(open: Map<string, Made>, { op, kind, what, owner }: z.infer<typeof entrySchema>): void {
+  if (op === "make") open.set(keyOf({ kind, what, owner }), { kind, what, owner });
+  else open.delete(keyOf({ kind, what, owner }));
+}
+
+function keyOf({ kind, what }: Made): string {
+  return `${kind} ${what}`;
+}
+
+function readEntries(path: string) {
+  if (!existsSync(path)) return [];
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      try {
+        return [entrySchema.parse(JSON.parse(line))];
+      } catch {
+        return []; // only the last line can be torn: each is written whole, and made things are synced
+      }
+    });
+}
+
+function compact(path: string, open: Made[]): void {
+  const draft = `${path}.new`;
+  const fd = openSync(draft, "w", 0o600);
+  try {
+    writeSync(fd, open.map((made) => `${JSON.stringify({ op: "make", ...made })}\n`).join(""));
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(draft, path);
+}

@@ -1,0 +1,159 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, realpathSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { MarketError } from "@berth/protocol";
+import { type CommandResult, command, mustRun } from "./command.ts";
+import { type Ledger, openLedger } from "./ledger.ts";
+import { detectRuntime } from "./runtime.ts";
+import type { Context } from "./types.ts";
+import { closeVolume, detectVolumeKind, mountPoints, type VolumeKind } from "./volume.ts";
+
+/** A podman of our own: images, containers, locks and configuration apart from the machine's and from other nodes'. */
+export interface PodmanStore {
+  /** Twelve hexadecimal digits of the data folder's path: apart on a machine with several nodes. */
+  id: string;
+  /** `<data folder>/engine` */
+  folder: string;
+  runtime: string;
+  volumeKind: VolumeKind;
+  version: string;
+  ledger: Ledger;
+  /** Runs podman; a nonzero exit is a result. */
+  run(args: readonly string[], options: { signal: AbortSignal; cwd?: string }): Promise<CommandResult>;
+  /** Runs podman under a file lock that an orphan of a killed node keeps holding, so that no two starts overlap. */
+  runLocked(args: readonly string[], options: { signal: AbortSignal }): Promise<CommandResult>;
+  /** Resolves when no earlier `runLocked` is still at work. */
+  settle(options: { signal: AbortSignal }): Promise<void>;
+  /** Unmounts the store and drops its runtime folder. Images stay on disk. */
+  release(context: Context): Promise<void>;
+}
+
+/** podman refuses a run root longer than 50 characters, and a reboot must empty it. */
+const RUN_FOLDER = "/run/berth";
+
+/**
+ * Opens the store of the node whose data is in `dataDir`, and finds out by running which runtime and volumes work.
+ * @throws MarketError ENGINE_NEEDS_ROOT, TOOL_MISSING, ENGINE_NO_RUNTIME, ENGINE_STORE_FAILED
+ */
+export async function openPodmanStore(dataDir: string, context: Context): Promise<PodmanStore> {
+  if (process.getuid?.() !== 0) {
+    throw new MarketError(
+      "ENGINE_NEEDS_ROOT",
+      "The container engine needs root: limits and volumes are real only then.",
+      {
+        hint: "Start the node as root, or from its systemd unit.",
+      },
+    );
+  }
+  mkdirSync(dataDir, { recursive: true, mode: 0o711 });
+  const home = realpathSync(dataDir);
+  const id = createHash("sha256").update(home).digest("hex").slice(0, 12);
+  const folder = join(home, "engine");
+  const runFolder = join(RUN_FOLDER, id);
+  const ledger = openLedger(join(folder, "ledger.jsonl"));
+  ledger.make({ kind: "folder", what: runFolder, owner: "" });
+  ledger.make({ kind: "mount", what: join(folder, "store/overlay"), owner: "" });
+  mkdirSync(runFolder, { recursive: true, mode: 0o711 });
+  mkdirSync(join(folder, "tmp"), { recursive: true });
+
+  const [runtime, volumeKind] = await Promise.all([
+    detectRuntime(join(folder, "tmp"), context),
+    detectVolumeKind(join(folder, "tmp"), context),
+  ]);
+  const open = async (driver: string) => {
+    const env = writeConfig(folder, runFolder, driver);
+    const base = [
+      `--root=${join(folder, "store")}`,
+      `--runroot=${join(runFolder, "r")}`,
+      `--tmpdir=${join(runFolder, "t")}`,
+      `--runtime=${runtime}`,
+      `--storage-driver=${driver}`,
+      "--cgroup-manager=cgroupfs",
+    ];
+    const version = await mustRun("podman", [...base, "info", "--format={{.Version.Version}}"], {
+      signal: context.signal,
+      env,
+      code: "ENGINE_STORE_FAILED",
+      doing: `Opening podman's store with the ${driver} driver`,
+    });
+    return { env, base, version: version.trim() };
+  };
+  const { env, base, version } = await open("overlay").catch((error: unknown) => {
+    if (!(error instanceof MarketError) || error.code !== "ENGINE_STORE_FAILED") throw error;
+    context.log.warn({ err: error }, "no overlay file system here, images are copied for every job");
+    return open("vfs");
+  });
+
+  const lockPath = join(folder, "start.lock");
+  return {
+    id,
+    folder,
+    runtime,
+    volumeKind,
+    version,
+    ledger,
+    // conmon leaves a file named "oom" in the folder it was started in, so that folder must be ours.
+    run: (args, options) => command("podman", [...base, ...args], { cwd: folder, ...options, env, detached: true }),
+    runLocked: (args, options) =>
+      command("flock", ["--exclusive", "--close", lockPath, "podman", ...base, ...args], {
+        cwd: folder,
+        ...options,
+        env,
+        detached: true,
+      }),
+    settle: async ({ signal }) => {
+      await command("flock", ["--exclusive", "--close", lockPath, "true"], { signal, env });
+    },
+    release: async (closing) => {
+      const ours = mountPoints().filter((path) => path.startsWith(`${folder}/`) || path.startsWith(`${runFolder}/`));
+      for (const path of ours.reverse()) await closeVolume(path, closing);
+      ledger.gone({ kind: "mount", what: join(folder, "store/overlay"), owner: "" });
+      rmSync(runFolder, { recursive: true, force: true });
+      dropIfEmpty(RUN_FOLDER);
+      ledger.gone({ kind: "folder", what: runFolder, owner: "" });
+    },
+  };
+}
+
+function dropIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // other nodes are in it, or another has removed it
+  }
+}
+
+/** Our own configuration files, so that the machine's cannot add mounts, devices, variables or hooks to a job. */
+function writeConfig(folder: string, runFolder: string, driver: string): Record<string, string> {
+  const conf = join(folder, "conf");
+  mkdirSync(join(conf, "hooks"), { recursive: true });
+  const files = {
+    "containers.conf": [
+      "[containers]",
+      "default_sysctls = []",
+      "[engine]",
+      'cgroup_manager = "cgroupfs"',
+      'events_logger = "none"',
+      `hooks_dir = [${JSON.stringify(join(conf, "hooks"))}]`,
+      'lock_type = "file"', // the default is one piece of shared memory for every store on the machine
+    ],
+    "storage.conf": [
+      "[storage]",
+      `driver = ${JSON.stringify(driver)}`,
+      `graphroot = ${JSON.stringify(join(folder, "store"))}`,
+      `runroot = ${JSON.stringify(join(runFolder, "r"))}`,
+    ],
+    "registries.conf": [],
+    // Every blob is checked against the digest on chain before it gets here.
+    "policy.json": ['{"default":[{"type":"insecureAcceptAnything"}]}'],
+  };
+  for (const [name, lines] of Object.entries(files)) writeFileSync(join(conf, name), `${lines.join("\n")}\n`);
+  return {
+    PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: folder,
+    TMPDIR: join(folder, "tmp"),
+    CONTAINERS_CONF: join(conf, "containers.conf"),
+    CONTAINERS_STORAGE_CONF: join(conf, "storage.conf"),
+    CONTAINERS_REGISTRIES_CONF: join(conf, "registries.conf"),
+  };
+}

@@ -1,0 +1,347 @@
+import { readFileSync, rmSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { MarketError } from "@berth/protocol";
+import { z } from "zod";
+import { imageName } from "../image/name.ts";
+import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
+import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
+import { splitLog } from "./k8s-log.ts";
+import type { Made } from "./ledger.ts";
+import type { PodmanStore } from "./podman-store.ts";
+import { attemptHash, policyHash, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
+import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, Usage } from "./types.ts";
+import { stateOf } from "./verdict.ts";
+import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
+
+const MIB = 1024 * 1024;
+/** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
+const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
+const POLL_MS = 50;
+const REMOVE_PATIENCE_MS = 10_000;
+
+export interface PodmanEngineOptions {
+  store: PodmanStore;
+  /** Labels on every container: which run of the programs, which node. */
+  runId: string;
+  nodeId: string;
+}
+
+/** Runs attempts in podman. The container, its monitor and its limits live on when this process is killed. */
+export function createPodmanEngine({ store, runId, nodeId }: PodmanEngineOptions): Engine {
+  const host = detectCgroups();
+  const records = attemptRecords(join(store.folder, "attempts"));
+  const { ledger } = store;
+
+  const placesOf = (spec: AttemptSpec) => {
+    const folder = records.folderOf(spec.name);
+    const { firstHostId } = SANDBOX_POLICY.userNamespace;
+    const output: Volume = {
+      kind: store.volumeKind,
+      imagePath: join(folder, "out.img"),
+      mountPoint: join(folder, "out"),
+      bytes: spec.resources.diskMiB * MIB,
+      inodes: 2 * spec.outputs.maxFiles + 64,
+      ownerId: firstHostId,
+    };
+    const log: Volume = {
+      kind: store.volumeKind,
+      imagePath: join(folder, "log.img"),
+      mountPoint: join(folder, "log"),
+      bytes: LOG_VOLUME_BYTES,
+      inodes: 32,
+      ownerId: 0,
+    };
+    return { folder, output, log, logPath: join(folder, "log", "raw"), cgroup: cgroupOf(spec.name) };
+  };
+  const cgroupOf = (name: string) => `/berth-${store.id}/${name}`;
+
+  const recordOf = (name: string): AttemptRecord => {
+    const record = records.read(name);
+    if (record) return record;
+    throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, { hint: "Call prepare first." });
+  };
+
+  const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
+    const known = records.read(spec.name);
+    if (known && attemptHash(known.spec) !== attemptHash(spec)) {
+      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
+        hint: "Give the new attempt its own number.",
+      });
+    }
+    if (known?.containerId || known?.end) return;
+    const imageId = await findImage(spec.imageDigest, context);
+    const places = placesOf(spec);
+    const args = sandboxArgs(spec, {
+      imageId,
+      cgroupParent: places.cgroup,
+      logPath: places.logPath,
+      outputDir: places.output.mountPoint,
+      runId,
+      nodeId,
+    });
+    for (const made of madeBy(spec.name)) ledger.make(made);
+    records.write({ spec, imageId });
+    makeCgroup(host, places.cgroup, spec.resources.cpuMilli);
+    await Promise.all([openVolume(places.output, context), openVolume(places.log, context)]);
+
+    let created = await store.run(args, context);
+    let found = await podmanInspect(spec.name, context);
+    if (!found) {
+      await store.run(["rm", "--force", spec.name], context); // a creation cut short may hold the name
+      created = await store.run(args, context);
+      found = await podmanInspect(spec.name, context);
+    }
+    if (!found) throw engineError("Creating the container", created.exitCode, created.stderr);
+    if (found.Config.Labels["berth.spec"] !== attemptHash(spec)) {
+      throw new MarketError("ENGINE_NAME_TAKEN", `A container "${spec.name}" that is not ours exists in our store.`);
+    }
+    records.write({ spec, imageId, containerId: found.Id });
+    context.log.info({ attempt: spec.name, job: spec.jobId, container: found.Id }, "attempt prepared");
+  };
+
+  /** What this engine makes for one attempt, in the order of making. */
+  const madeBy = (name: string): Made[] => {
+    const folder = records.folderOf(name);
+    return [
+      { kind: "folder", what: folder, owner: name },
+      { kind: "cgroup", what: cgroupOf(name), owner: name },
+      { kind: "mount", what: join(folder, "out"), owner: name },
+      { kind: "mount", what: join(folder, "log"), owner: name },
+      { kind: "container", what: name, owner: name },
+    ];
+  };
+
+  const start = async (name: string, context: Context): Promise<void> => {
+    const { phase } = await inspect(name, context);
+    if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
+    if (phase !== "created") return;
+    records.write({ ...recordOf(name), startIntent: { bootId: bootId() } });
+    const { exitCode, stderr } = await store.runLocked(["start", name], context);
+    if (exitCode !== 0) throw engineError("Starting the container", exitCode, stderr);
+    context.log.info({ attempt: name }, "attempt started");
+  };
+
+  const inspect = async (name: string, context: Context): Promise<AttemptState> => {
+    const before = records.read(name);
+    if (!before) return { phase: "absent" };
+    if (before.end) return before.end.state;
+    let found = await podmanInspect(name, context);
+    if (found && before.startIntent && isUnstarted(found)) {
+      await store.settle(context); // the start may be under way, by an orphan of a killed process perhaps
+      found = await podmanInspect(name, context);
+    }
+    if (found && claimsToRun(found) && !monitorAlive(found)) {
+      found = await podmanInspect(name, context); // it may have ended between the two looks
+    }
+    const record = records.read(name); // someone else may have stopped it meanwhile, or seen its end
+    if (!record) return { phase: "absent" };
+    if (record.end) return record.end.state;
+    const reading = readCgroup(host, cgroupOf(name));
+    const state = stateOf({
+      status: found?.State.Status,
+      exitCode: found?.State.ExitCode ?? 0,
+      startedAt: realDate(found?.State.StartedAt),
+      finishedAt: realDate(found?.State.FinishedAt),
+      monitorAlive: found !== undefined && monitorAlive(found),
+      startIntent: record.startIntent,
+      bootId: bootId(),
+      hasRun: reading !== undefined && reading.cpuNs > 0n,
+      cancelAt: record.cancelAt,
+      maxSeconds: record.spec.maxSeconds,
+      memoryBytes: record.spec.resources.memoryMiB * MIB,
+      peakBytes: reading?.peakBytes,
+      oomKills: reading?.oomKills,
+    });
+    if (state.phase === "lost") await killCgroup(host, cgroupOf(name)); // nothing may go on unwatched
+    if (state.phase === "exited" || state.phase === "lost") {
+      records.write({ ...record, end: { state, usage: usageOf(state, name) } });
+      context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
+    }
+    return state;
+  };
+
+  const usageOf = ({ startedAt, finishedAt }: AttemptState, name: string): Usage => {
+    const reading = readCgroup(host, cgroupOf(name));
+    const until = finishedAt ?? new Date();
+    const wallMs = startedAt ? Math.max(0, until.getTime() - startedAt.getTime()) : 0;
+    return { wallMs, cpuNs: reading?.cpuNs ?? 0n, peakBytes: reading?.peakBytes ?? 0 };
+  };
+
+  const wait = async (name: string, context: Context): Promise<AttemptState> => {
+    for (;;) {
+      const state = await inspect(name, context);
+      if (state.phase !== "running") return state;
+      const monitor = (await podmanInspect(name, context))?.State.ConmonPid ?? 0;
+      const { containerId = "" } = recordOf(name);
+      while (isMonitor(monitor, containerId)) await pause(POLL_MS, undefined, { signal: context.signal });
+    }
+  };
+
+  const end = async (name: string, args: string[], context: Context): Promise<void> => {
+    const { phase } = await inspect(name, context);
+    if (phase !== "running") return;
+    records.write({ ...recordOf(name), cancelAt: new Date() });
+    const { exitCode, stderr } = await store.run([...args, name], context);
+    const after = await wait(name, context);
+    context.log.info({ attempt: name, phase: after.phase, exitCode, reason: stderr.trim() }, "attempt stopped");
+  };
+
+  const podmanInspect = async (name: string, context: Context): Promise<ContainerInspect | undefined> => {
+    const { exitCode, stdout, stderr } = await store.run(["container", "inspect", name], context);
+    if (exitCode === 0) return inspectSchema.parse(JSON.parse(stdout))[0];
+    if (/no such (container|object)/i.test(stderr)) return undefined;
+    throw engineError("Inspecting the container", exitCode, stderr); // unknown is not absent
+  };
+
+  const findImage = async (digest: string, context: Context): Promise<string> => {
+    const { exitCode, stdout } = await store.run(
+      ["image", "inspect", "--format={{.Digest}} {{.Id}}", imageName(digest)],
+      context,
+    );
+    const [found, id] = stdout.trim().split(" ");
+    if (exitCode === 0 && found === digest && id) return id;
+    throw new MarketError("IMAGE_NOT_IMPORTED", `The image ${digest} is not in this node's store.`, {
+      hint: "Import it before preparing the attempt.",
+    });
+  };
+
+  const cleanup = async (name: string, context: Context): Promise<void> => {
+    const record = records.read(name);
+    await killCgroup(host, cgroupOf(name));
+    await removeContainer(name, context);
+    await killCgroup(host, cgroupOf(name), { monitor: true });
+    const { containerId } = record ?? {};
+    const ours = mountPoints().filter(
+      (path) => path.startsWith(`${records.folderOf(name)}/`) || (containerId && path.includes(`/${containerId}/`)),
+    );
+    for (const path of ours.reverse()) await closeVolume(path, context);
+    await removeCgroup(host, cgroupOf(name));
+    rmSync(records.folderOf(name), { recursive: true, force: true });
+    for (const made of madeBy(name).reverse()) ledger.gone(made);
+    context.log.info({ attempt: name }, "attempt cleaned up");
+  };
+
+  /** podman may report a busy mount although the container is gone, so only its absence counts. */
+  const removeContainer = async (name: string, context: Context): Promise<void> => {
+    const deadline = Date.now() + REMOVE_PATIENCE_MS;
+    for (;;) {
+      const { exitCode, stderr } = await store.run(["rm", "--force", "--time=0", "--volumes", name], context);
+      if (!(await podmanInspect(name, context))) return;
+      if (Date.now() > deadline) throw engineError("Removing the container", exitCode, stderr);
+      await pause(100, undefined, { signal: context.signal });
+    }
+  };
+
+  const list = (): AttemptSummary[] => {
+    const owners = new Set(ledger.open().flatMap(({ owner }) => owner || []));
+    return [...owners].flatMap((name) => {
+      const spec = records.read(name)?.spec;
+      return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
+    });
+  };
+
+  return {
+    probe: async () => ({
+      engine: "podman",
+      version: store.version,
+      runtime: store.runtime,
+      cgroupVersion: host.version,
+      volume: store.volumeKind,
+      policyHash: policyHash(),
+    }),
+    prepare,
+    start,
+    inspect,
+    wait,
+    logs: async (name, context) => {
+      const { folder, log, logPath } = placesOf(recordOf(name).spec);
+      await openVolume(log, context);
+      const { bavail, bsize } = statfsSync(log.mountPoint);
+      const full = bavail * bsize < 64 * 1024;
+      return splitLog(logPath, folder, { maxBytes: SANDBOX_POLICY.maxLogBytes, full });
+    },
+    stop: (name, graceMs, context) => end(name, ["stop", `--time=${Math.ceil(graceMs / 1000)}`], context),
+    kill: (name, context) => end(name, ["kill", "--signal=KILL"], context),
+    usage: async (name, context) => {
+      const state = await inspect(name, context);
+      return recordOf(name).end?.usage ?? usageOf(state, name);
+    },
+    outputDir: async (name, context) => {
+      const { output } = placesOf(recordOf(name).spec);
+      await openVolume(output, context);
+      return output.mountPoint;
+    },
+    cleanup,
+    list,
+    reap: async (keep, context) => {
+      const owners = new Set(ledger.open().flatMap(({ owner }) => owner || []));
+      const dead = [...owners].filter((name) => !keep.includes(name));
+      for (const name of dead) await cleanup(name, context);
+      return dead;
+    },
+    release: async (context) => {
+      const left = ledger.open().filter(({ owner }) => owner !== "");
+      if (left.length > 0) {
+        throw new MarketError("ENGINE_BUSY", `${list().length} attempts are not cleaned up yet.`, {
+          hint: "Clean them up, or reap them, before releasing the engine.",
+        });
+      }
+      await store.release(context);
+    },
+  };
+}
+
+const inspectSchema = z.array(
+  z.object({
+    Id: z.string(),
+    State: z.object({
+      Status: z.string(),
+      ExitCode: z.number(),
+      StartedAt: z.string(),
+      FinishedAt: z.string(),
+      ConmonPid: z.number().optional(),
+    }),
+    Config: z.object({ Labels: z.record(z.string(), z.string()) }),
+  }),
+);
+type ContainerInspect = z.infer<typeof inspectSchema>[number];
+
+function isUnstarted({ State }: ContainerInspect): boolean {
+  return ["created", "configured", "initialized"].includes(State.Status);
+}
+
+function claimsToRun(found: ContainerInspect): boolean {
+  return !isUnstarted(found) && !["exited", "stopped"].includes(found.State.Status);
+}
+
+function monitorAlive({ Id, State }: ContainerInspect): boolean {
+  return isMonitor(State.ConmonPid ?? 0, Id);
+}
+
+/** A process id may be used again by another program, so the monitor is known by its command line. */
+function isMonitor(pid: number, containerId: string): boolean {
+  if (pid <= 0 || containerId === "") return false;
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0").includes(containerId);
+  } catch {
+    return false;
+  }
+}
+
+/** podman writes the year 1 for "never". */
+function realDate(text: string | undefined): Date | undefined {
+  const date = new Date(text ?? "");
+  return date.getUTCFullYear() > 1 ? date : undefined;
+}
+
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+function engineError(doing: string, exitCode: number, stderr: string): MarketError {
+  const words = stderr.trim().split("\n").at(-1) ?? "";
+  return new MarketError("ENGINE_FAILED", `${doing} failed: ${words || `podman ended with ${exitCode}`}.`, {
+    retryable: true,
+  });
+}

@@ -1,0 +1,56 @@
+import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { digestSchema } from "@berth/protocol";
+import { z } from "zod";
+import type { PodmanStore } from "../engine/podman-store.ts";
+import type { Context } from "../engine/types.ts";
+import { imageName } from "./name.ts";
+
+const listed = z.array(z.object({ Names: z.array(z.string()).nullish(), Size: z.number() }));
+const namePattern = /^localhost\/sha256-([0-9a-f]{64})(?::latest)?$/;
+/** An image used this lately may be waiting for its container to be made. */
+const FRESH_MS = 10 * 60_000;
+
+/** Notes that an image is needed now; across restarts. */
+export function noteUse(digest: string, store: PodmanStore): void {
+  const file = usageFile(digest, store);
+  mkdirSync(join(store.folder, "image-use"), { recursive: true });
+  writeFileSync(file, "", { flag: "a" });
+  const now = new Date();
+  utimesSync(file, now, now);
+}
+
+/**
+ * Drops images, least recently used first, until those left have at most `maxBytes` together. One that a container is made
+ * of, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
+ */
+export async function evictImages(maxBytes: number, store: PodmanStore, { signal }: Context): Promise<string[]> {
+  const { exitCode, stdout } = await store.run(["images", "--format=json"], { signal });
+  if (exitCode !== 0) return [];
+  const images = listed.parse(JSON.parse(stdout)).flatMap(({ Names, Size }) => {
+    const hash = (Names ?? []).map((name) => namePattern.exec(name)?.[1]).find((found) => found !== undefined);
+    if (hash === undefined) return [];
+    const digest = digestSchema.parse(`sha256:${hash}`);
+    return [{ digest, bytes: Size, usedAt: usedAt(digest, store) }];
+  });
+  let total = images.reduce((sum, { bytes }) => sum + bytes, 0);
+  const gone: string[] = [];
+  for (const { digest, bytes, usedAt } of images.sort((a, b) => a.usedAt - b.usedAt)) {
+    if (total <= maxBytes || Date.now() - usedAt < FRESH_MS) break;
+    // Without --force podman refuses while a container is made of it.
+    const removed = await store.run(["rmi", imageName(digest)], { signal });
+    if (removed.exitCode !== 0) continue;
+    total -= bytes;
+    gone.push(digest);
+  }
+  return gone;
+}
+
+/** Unix milliseconds; 0 when it was never noted. */
+function usedAt(digest: string, store: PodmanStore): number {
+  return statSync(usageFile(digest, store), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+function usageFile(digest: string, store: PodmanStore): string {
+  return join(store.folder, "image-use", digest.replace(":", "-"));
+}

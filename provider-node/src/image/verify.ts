@@ -1,0 +1,260 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open } from "node:fs/promises";
+import { join } from "node:path";
+import { type Transform, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { digestSchema, MarketError, parseImageJson } from "@berth/protocol";
+import { z } from "zod";
+import type { Context } from "../engine/types.ts";
+
+const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
+const LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar";
+const layerTypes = [LAYER_TYPE, `${LAYER_TYPE}+gzip`, `${LAYER_TYPE}+zstd`] as const;
+/** Manifest and config are documents, not data. */
+const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
+
+const descriptor = z.object({
+  mediaType: z.string(),
+  digest: digestSchema,
+  size: z.int().min(0),
+  urls: z.array(z.string()).optional(),
+});
+const manifestSchema = z.object({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(MANIFEST_TYPE).optional(),
+  config: descriptor.extend({ mediaType: z.literal(CONFIG_TYPE) }),
+  layers: z
+    .array(descriptor.extend({ mediaType: z.enum(layerTypes) }))
+    .min(1)
+    .max(127),
+});
+const configSchema = z.object({
+  os: z.literal("linux"),
+  architecture: z.string(),
+  rootfs: z.object({ type: z.literal("layers"), diff_ids: z.array(digestSchema) }),
+});
+
+export interface ImageLimits {
+  /** Manifest, config and layers as stored. */
+  maxBytes: number;
+  /** Layers unpacked. */
+  maxUnpackedBytes: number;
+}
+
+export interface VerifiedImage {
+  manifestDigest: string;
+  configDigest: string;
+  architecture: string;
+  layers: { digest: string; mediaType: (typeof layerTypes)[number]; bytes: number }[];
+  /** Stored bytes of manifest, config and layers. */
+  bytes: number;
+  unpackedBytes: number;
+  /** The manifest's own bytes, exactly those that were hashed. */
+  manifest: Uint8Array;
+}
+
+/** 20 GiB stored, 60 GiB unpacked. */
+export const DEFAULT_IMAGE_LIMITS: ImageLimits = { maxBytes: 20 * 2 ** 30, maxUnpackedBytes: 60 * 2 ** 30 };
+
+/**
+ * Proves that the OCI layout in `dir` holds the image whose platform manifest has the digest `manifestDigest`: every
+ * byte is hashed here, starting from that digest; index.json and tags are not looked at.
+ * @throws MarketError IMAGE_REFERENCE_REFUSED, IMAGE_BLOB_MISSING, IMAGE_DIGEST_MISMATCH, IMAGE_REFUSED, IMAGE_TOO_LARGE
+ */
+export async function verifyOciLayout(
+  dir: string,
+  manifestDigest: string,
+  context: Context,
+  limits: ImageLimits = DEFAULT_IMAGE_LIMITS,
+): Promise<VerifiedImage> {
+  if (!digestSchema.safeParse(manifestDigest).success) {
+    throw new MarketError(
+      "IMAGE_REFERENCE_REFUSED",
+      `"${manifestDigest}" is not a digest; tags can be moved and are refused.`,
+      {
+        hint: "Use the sha256 digest of the OCI platform manifest.",
+      },
+    );
+  }
+  for (const folder of [dir, join(dir, "blobs"), join(dir, "blobs/sha256")]) await mustBeFolder(folder);
+
+  const manifest = await readDocument(dir, { digest: manifestDigest, what: "manifest" }, context);
+  const { config, layers } = parseDocument(manifestSchema, manifest, manifestDigest, "manifest");
+  const bytes = manifest.length + config.size + layers.reduce((sum, layer) => sum + layer.size, 0);
+  if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes, "stored");
+  const foreign = [config, ...layers].find(({ urls }) => urls !== undefined);
+  if (foreign)
+    throw refused(`The blob ${foreign.digest} is said to be elsewhere (urls); all bytes must be in the layout.`);
+
+  const configBytes = await readDocument(dir, { digest: config.digest, size: config.size, what: "config" }, context);
+  const { architecture, rootfs } = parseDocument(configSchema, configBytes, config.digest, "config");
+  if (rootfs.diff_ids.length !== layers.length) {
+    throw refused(`The config lists ${rootfs.diff_ids.length} layers, the manifest ${layers.length}.`);
+  }
+  let unpackedBytes = 0;
+  for (const [at, layer] of layers.entries()) {
+    const room = limits.maxUnpackedBytes - unpackedBytes;
+    unpackedBytes += await verifyLayer(dir, layer, rootfs.diff_ids[at] ?? "", { room, limits }, context);
+  }
+  return {
+    manifestDigest,
+    configDigest: config.digest,
+    architecture,
+    layers: layers.map(({ digest, mediaType, size }) => ({ digest, mediaType, bytes: size })),
+    bytes,
+    unpackedBytes,
+    manifest,
+  };
+}
+
+type Layer = z.infer<typeof manifestSchema>["layers"][number];
+
+/** Checks the blob's digest, then the digest of what it unpacks to. Returns the unpacked size. */
+async function verifyLayer(
+  dir: string,
+  layer: Layer,
+  diffId: string,
+  { room, limits }: { room: number; limits: ImageLimits },
+  { signal }: Context,
+): Promise<number> {
+  const check = (bytes: number) => {
+    if (bytes > room) throw tooLarge(limits.maxUnpackedBytes - room + bytes, limits.maxUnpackedBytes, "unpacked");
+  };
+  const file = await openBlob(dir, layer);
+  const read = () => file.createReadStream({ autoClose: false, start: 0, highWaterMark: 1024 * 1024 });
+  try {
+    const stored = hasher();
+    await pipeline(read(), stored.sink, { signal });
+    mustMatch(layer.digest, stored.digest(), "layer");
+
+    const decoder = decoderOf(layer.mediaType);
+    const unpacked = decoder ? hasher(check) : stored;
+    if (decoder) await pipeline(read(), decoder, unpacked.sink, { signal });
+    check(unpacked.bytes());
+    mustMatch(diffId, unpacked.digest(), "unpacked layer");
+    return unpacked.bytes();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof MarketError) throw error;
+    throw new MarketError("IMAGE_REFUSED", `The layer ${layer.digest} cannot be unpacked.`, { cause: error });
+  } finally {
+    await file.close();
+  }
+}
+
+function decoderOf(mediaType: Layer["mediaType"]): Transform | undefined {
+  if (mediaType.endsWith("+gzip")) return createGunzip();
+  return mediaType.endsWith("+zstd") ? createZstdDecompress() : undefined;
+}
+
+/** Counts and hashes what is written to its sink. */
+function hasher(check: (bytes: number) => void = () => {}) {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  let digest: string | undefined;
+  const sink = new Writable({
+    highWaterMark: 1024 * 1024,
+    write(chunk: Buffer, _, done) {
+      try {
+        bytes += chunk.length;
+        check(bytes);
+        hash.update(chunk);
+        done();
+      } catch (error) {
+        done(error as Error);
+      }
+    },
+  });
+  return {
+    sink,
+    bytes: () => bytes,
+    digest: () => {
+      digest ??= `sha256:${hash.digest("hex")}`;
+      return digest;
+    },
+  };
+}
+
+async function readDocument(
+  dir: string,
+  { digest, size, what }: { digest: string; size?: number; what: string },
+  { signal }: Context,
+): Promise<Uint8Array> {
+  signal.throwIfAborted();
+  const file = await openBlob(dir, { digest, ...(size === undefined ? {} : { size }) });
+  try {
+    const found = (await file.stat()).size;
+    if (found > MAX_DOCUMENT_BYTES) throw tooLarge(found, MAX_DOCUMENT_BYTES, `${what} of`);
+    const bytes = await file.readFile();
+    mustMatch(digest, `sha256:${createHash("sha256").update(bytes).digest("hex")}`, what);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Opens a regular file without following a link. Where a size is declared, the file must have it. */
+async function openBlob(dir: string, { digest, size }: { digest: string; size?: number }): Promise<FileHandle> {
+  const path = join(dir, "blobs/sha256", digest.slice("sha256:".length));
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (cause: NodeJS.ErrnoException) => {
+      if (cause.code === "ELOOP") throw refused(`The blob ${digest} is a symbolic link.`);
+      throw new MarketError("IMAGE_BLOB_MISSING", `The image has no blob ${digest}.`, {
+        hint: "Fetch the whole OCI layout again.",
+        retryable: true,
+        cause,
+      });
+    },
+  );
+  const found = await file.stat();
+  const wrong = !found.isFile()
+    ? refused(`The blob ${digest} is not a regular file.`)
+    : size !== undefined && found.size !== size
+      ? mismatch(digest, `${found.size} bytes`, `blob of ${size} bytes`)
+      : undefined;
+  if (!wrong) return file;
+  await file.close();
+  throw wrong;
+}
+
+async function mustBeFolder(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isDirectory()) return;
+  throw refused(
+    `"${path}" is not the folder of an OCI layout.`,
+    "Archives (docker save) are refused; give the layout folder.",
+  );
+}
+
+function parseDocument<T>(schema: z.ZodType<T>, bytes: Uint8Array, digest: string, what: "manifest" | "config"): T {
+  const value = parseImageJson(bytes, what);
+  if (what === "manifest" && typeof value === "object" && value !== null && "manifests" in value) {
+    throw refused(`${digest} is an image index for several platforms.`, "Name the manifest of one platform.");
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw refused(`The ${what} ${digest} is not one of an OCI image: ${z.prettifyError(parsed.error)}`);
+}
+
+function mustMatch(expected: string, actual: string, what: string): void {
+  if (expected !== actual) throw mismatch(expected, actual, what);
+}
+
+function mismatch(expected: string, actual: string, what: string): MarketError {
+  return new MarketError("IMAGE_DIGEST_MISMATCH", `The ${what} should be ${expected}, but the bytes are ${actual}.`, {
+    hint: "The bytes are not those that were named. Fetch them from another source, or correct the digest.",
+  });
+}
+
+function refused(message: string, hint?: string): MarketError {
+  return new MarketError("IMAGE_REFUSED", message, hint === undefined ? {} : { hint });
+}
+
+function tooLarge(bytes: number, maxBytes: number, how: string): MarketError {
+  return new MarketError("IMAGE_TOO_LARGE", `The image has ${bytes} bytes (${how}); this node takes ${maxBytes}.`, {
+    hint: "Use a smaller image, or a node with a larger limit.",
+  });
+}

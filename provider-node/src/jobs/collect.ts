@@ -1,0 +1,140 @@
+import { createWriteStream } from "node:fs";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Outcome, Spec } from "@berth/protocol";
+import { attemptName } from "../core/attempt-name.ts";
+import { deadlinesOf } from "../core/deadlines.ts";
+import type { JobTools } from "../core/ports.ts";
+import type { CapturedLog, AttemptState as ContainerState } from "../engine/types.ts";
+import type { Context } from "../log.ts";
+import { collectOutputs } from "../output/collect.ts";
+import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
+import { boundedBy } from "./deadline.ts";
+import { keepArtifact } from "./keep.ts";
+import { machineOf, stagingOf } from "./prepare.ts";
+
+/** Names of skipped entries that a result lists at most. */
+const MAX_SKIPPED = 100;
+
+/** Reads what an ended container left: its end, its usage, its outputs and its logs. All of it is the job's word. */
+export async function collectAttempt(
+  job: JobRow,
+  attempt: AttemptRow,
+  tools: JobTools,
+  context: Context,
+): Promise<Change> {
+  const { engine } = machineOf(tools);
+  const { spec } = attempt.facts;
+  if (spec === undefined) throw new Error("an attempt without a spec cannot have run");
+  const name = attemptName(tools.self.runId, attempt);
+  const state = await engine.inspect(name, context);
+  if (state.phase !== "exited") {
+    const message = "The container vanished before its outputs were collected.";
+    return { state: "collected", outcome: "lost", message, facts: { finishedAt: Date.now() } };
+  }
+  const { wallMs, cpuNs, peakBytes } = await engine.usage(name, context);
+  const logs = await engine.logs(name, context);
+  const end = outcomeOf(state, spec);
+  const outputs = await outputsInTime(job, attempt, spec, tools, context);
+  const facts: AttemptFacts = {
+    usage: { wallMs: Math.round(wallMs), cpuNs: String(cpuNs), peakBytes },
+    finishedAt: (state.finishedAt ?? new Date()).getTime(),
+    ...(state.startedAt !== undefined && { startedAt: state.startedAt.getTime() }),
+    exitCode: state.exitCode ?? null,
+    stdout: await addLog(job, attempt, "stdout", logs.stdout, tools, context),
+    stderr: await addLog(job, attempt, "stderr", logs.stderr, tools, context),
+    ...("cid" in outputs && { outputs }),
+  };
+  if ("cid" in outputs) return { state: "collected", ...end, facts };
+  // A run that ended in another way keeps that as its outcome; the outputs are left out all the same.
+  if (end.outcome !== "exited") return { state: "collected", ...end, facts };
+  return { state: "collected", outcome: "output-too-large", message: outputs.problem, facts };
+}
+
+function outcomeOf(state: ContainerState, spec: Spec): { outcome: Outcome; message: string } {
+  if (state.timedOut === true) {
+    return { outcome: "timed-out", message: `The command ran past ${spec.timeouts.runSeconds} s and was stopped.` };
+  }
+  if (state.oomKilled === true) {
+    return {
+      outcome: "out-of-memory",
+      message: `The command needed more than ${spec.resources.memoryMiB} MiB of memory.`,
+    };
+  }
+  if (state.cancelled === true) return { outcome: "cancelled", message: "The run was stopped before it ended." };
+  return { outcome: "exited", message: "" };
+}
+
+type Outputs = NonNullable<AttemptFacts["outputs"]>;
+
+/** What cannot be collected before the result is due is left out: a result without outputs still gets there. */
+async function outputsInTime(
+  job: JobRow,
+  attempt: AttemptRow,
+  spec: Spec,
+  tools: JobTools,
+  context: Context,
+): Promise<Outputs | { problem: string }> {
+  const { reportBy, submitBy } = deadlinesOf(job.request, job.matchedAt, spec);
+  // A node that comes back late still has half of what is left.
+  const until = Math.max(reportBy, Math.floor((tools.now() + submitBy) / 2));
+  using bounded = boundedBy(until, tools.now, context);
+  try {
+    return await addOutputs(job, attempt, spec, tools, bounded.context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (!bounded.isOver()) throw error;
+    context.log.warn({ err: error }, "outputs left out, for the result is due");
+    return { problem: "The outputs could not be collected before the result was due." };
+  }
+}
+
+async function addOutputs(
+  job: JobRow,
+  attempt: AttemptRow,
+  spec: Spec,
+  tools: JobTools,
+  context: Context,
+): Promise<Outputs | { problem: string }> {
+  const dir = await machineOf(tools).engine.outputDir(attemptName(tools.self.runId, attempt), context);
+  const collected = await collectOutputs(dir, spec.outputs, context);
+  if (!collected.ok) {
+    const { what, limit, atLeast } = collected.tooLarge;
+    return { problem: `The outputs have at least ${atLeast} ${what}; the spec allows ${limit}.` };
+  }
+  // Only what was checked file by file is copied out, so nothing in the volume can change what is added.
+  const copy = join(stagingOf(attempt, tools), "outputs");
+  await rm(copy, { recursive: true, force: true });
+  await mkdir(copy, { recursive: true, mode: 0o700 });
+  try {
+    for (const file of collected.files) {
+      const target = join(copy, file.path);
+      await mkdir(dirname(target), { recursive: true });
+      await pipeline(file.content(), createWriteStream(target, { flags: "wx" }), { signal: context.signal });
+    }
+    const limits = { maxBytes: spec.outputs.maxBytes, maxEntries: 2 * spec.outputs.maxFiles + 1024 };
+    const added = await tools.content.addPath(copy, { ...limits, signal: context.signal });
+    await keepArtifact(job, attempt, { kind: "outputs", cid: added.cid, bytes: added.size }, tools, context);
+    const skipped = [
+      ...collected.skipped.map(({ path, reason }) => `${path}: ${reason}`),
+      ...added.skipped.map(({ path, why }) => `${path}: ${why}`),
+    ];
+    return { cid: added.cid, bytes: added.contentBytes, files: added.files, skipped: skipped.slice(0, MAX_SKIPPED) };
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+}
+
+async function addLog(
+  job: JobRow,
+  attempt: AttemptRow,
+  kind: "stdout" | "stderr",
+  captured: CapturedLog,
+  tools: JobTools,
+  context: Context,
+): Promise<NonNullable<AttemptFacts["stdout"]>> {
+  const { cid, size } = await tools.content.addBytes(await readFile(captured.path), { signal: context.signal });
+  await keepArtifact(job, attempt, { kind, cid, bytes: size }, tools, context);
+  return { cid, bytes: captured.bytes, truncated: captured.truncated };
+}

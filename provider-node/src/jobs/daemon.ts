@@ -1,0 +1,383 @@
+import { statfsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { createOutbox, type Follower, followChain, type Outbox, sqliteOutboxStore } from "@berth/chain";
+import { type ContentStore, createKuboStore, openEmbeddedStore } from "@berth/content";
+import { didOf, type Hex, jobMarketAbi, MarketError, type NodeLimits, ZERO_BYTES32 } from "@berth/protocol";
+import { createAttester } from "../attest/index.ts";
+import { createMutex } from "../attest/mutex.ts";
+import { type ChainAccess, connectChain } from "../chain/connect.ts";
+import { intentsOf } from "../chain/intents.ts";
+import { readKey } from "../chain/keys.ts";
+import { readRegistration } from "../chain/registration.ts";
+import { type Config, keyFileOf, need, wgKeyFileOf } from "../config.ts";
+import { sourcesOf } from "../content/sources.ts";
+import { attemptName } from "../core/attempt-name.ts";
+import { chainTime, type Seen } from "../core/clock.ts";
+import { limitsFor } from "../core/offer.ts";
+import type { JobTools, Machine, Self } from "../core/ports.ts";
+import { publicPhase } from "../core/states.ts";
+import { startNodeServer } from "../http/server.ts";
+import type { Context } from "../log.ts";
+import { interfaceName } from "../mesh/interface-name.ts";
+import { loadOrCreateKey } from "../mesh/keys.ts";
+import { type Mesh, startMesh } from "../mesh/mesh.ts";
+import { type ChainStore, createChainStore } from "../store/chain-store.ts";
+import { createJournal, type Journal } from "../store/journal.ts";
+import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
+import { acceptPosted } from "./accept-posted.ts";
+import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
+import { type Offering, startOffering } from "./offering.ts";
+import { openMachine } from "./open-machine.ts";
+import { createRunner, type Runner } from "./runner.ts";
+
+/** What a running node says of itself when it is ready. */
+export interface ReadyFacts {
+  did: string;
+  operator: string;
+  index: number;
+  key: string;
+  wgKey: string;
+  url: string;
+  publicUrl: string;
+  meshAddress: string | null;
+  chainId: number;
+  market: string;
+}
+
+export interface Daemon {
+  facts(): ReadyFacts;
+  /** Resolves when everything runs and the chain has been followed to its end. */
+  readonly ready: Promise<void>;
+  /** Rejects when a part without which the node is of no use has failed. */
+  readonly failed: Promise<never>;
+  /** Stops politely. Containers keep running and are found again by the next start. */
+  stop(): Promise<void>;
+}
+
+/** How often old content is thrown away. */
+const GC_MS = 600_000;
+
+/**
+ * Starts the node: takes the data folder, takes up what an earlier process left, and only then offers what the checks
+ * proved. Throws what keeps it from starting at all, with what to do.
+ */
+export async function startDaemon(config: Config, context: Context): Promise<Daemon> {
+  const stopping = new AbortController();
+  const signal = AbortSignal.any([stopping.signal, context.signal]);
+  const own: Context = { signal, log: context.log };
+  const closers: (() => Promise<void> | void)[] = [];
+  const closeAll = async () => {
+    stopping.abort(new MarketError("STOPPED", "The node is stopping."));
+    for (const close of closers.splice(0).reverse()) {
+      await Promise.resolve(close()).catch((error: unknown) =>
+        context.log.warn({ err: error }, "part did not stop cleanly"),
+      );
+    }
+  };
+  try {
+    return await assemble(config, own, closers, closeAll);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function assemble(
+  config: Config,
+  own: Context,
+  closers: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<Daemon> {
+  const { signal, log } = own;
+  const lock = lockDataFolder(config.dataDir);
+  closers.push(() => lock.release());
+  const account = readKey(keyFileOf(config), "hot key");
+  const operator = need(config, "operator");
+  const access = await connectChain(config, own);
+  const { rpc, deployment } = access;
+  const database = openJournalFile(config.dataDir);
+  closers.push(() => database.close());
+  const belonging = {
+    chainId: rpc.chainId,
+    genesis: access.genesis,
+    market: deployment.market,
+    operator,
+    index: config.index,
+  };
+  claimJournal(database, belonging, config.dataDir);
+
+  const journal = createJournal(database);
+  const me = { operator, index: config.index };
+  const chain = createChainStore({ database, journal, intentsOf: (block) => intentsOf(block, me, deployment) });
+  const content = await openContent(config);
+  closers.push(() => content.close());
+
+  let isReady = false;
+  let runner: Runner | undefined;
+  let offering: Offering | undefined;
+  let mesh: Mesh | undefined;
+  let canMesh = false;
+  let seen: Seen | undefined;
+  const now = () => chainTime(Date.now(), seen);
+
+  const server = await startNodeServer({
+    host: config.http.host,
+    port: config.http.port,
+    content,
+    log,
+    notReady: () => (isReady ? undefined : "The node is still starting."),
+    phaseOf: (jobId, replica) => phaseOf(journal, runner, jobId, replica),
+  });
+  closers.push(() => server.close());
+
+  const machine = await machineOrNone(config, journal, own);
+  closers.push(() => releaseMachine(machine, own));
+  const { publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
+  const self: Self = {
+    ...me,
+    account,
+    get wgKey() {
+      const node = chain.nodes().find((found) => found.operator === operator && found.index === config.index);
+      return config.mesh.enabled && node?.key === account.address.toLowerCase() ? node.wgKey : ZERO_BYTES32;
+    },
+    runId: config.runId,
+    publicUrl: (config.http.publicUrl ?? server.url).replace(/\/+$/, ""),
+  };
+
+  const wake = () => {
+    runner?.poke();
+    const limits = limitsOf(config);
+    if (config.acceptPosted && limits !== undefined && outbox !== undefined) {
+      const options = { self, deployment, chain, journal, outbox, limits, offer: () => offering?.current(), now, log };
+      acceptPosted(options).catch((error: unknown) => log.warn({ err: error }, "posted requests not looked at"));
+    }
+  };
+  const outbox: Outbox = createOutbox({
+    rpc,
+    account,
+    chainId: rpc.chainId,
+    store: sqliteOutboxStore(database.db),
+    log,
+    signal,
+    confirmations: config.confirmations,
+    abi: jobMarketAbi,
+    pollMs: config.pollMs,
+    onChange: () => runner?.poke(),
+  });
+  closers.push(() => outbox.done.catch(() => undefined));
+
+  const stagingDir = join(config.dataDir, "staging");
+  await mkdir(stagingDir, { recursive: true, mode: 0o711 });
+  const allowPrivate = config.content.allowPrivateSources;
+  const sourceOptions = { indexers: config.indexers, gateways: config.contentGateways, allowPrivate, chain, now };
+  const tools: JobTools = {
+    self,
+    deployment,
+    database,
+    journal,
+    chain,
+    outbox,
+    content,
+    machine,
+    attester: config.attestation.type === "none" ? undefined : createAttester(config.attestation, { log }),
+    sourcesOf: (job, own) => sourcesOf(job, sourceOptions, own),
+    stagingDir,
+    maxContentBytes: config.maxContentMiB * 2 ** 20,
+    minFreeBytes: config.minFreeMiB * 2 ** 20,
+    maxOutputFiles: config.maxOutputFiles,
+    now,
+  };
+
+  /** Joins the mesh as soon as this node is in the registry, and keeps its peers those of the registry. */
+  const exclusive = createMutex();
+  const meet = () =>
+    exclusive(async () => {
+      if (!canMesh || signal.aborted) return;
+      mesh ??= await joinMesh(config, access, self, own);
+      if (mesh === undefined) return;
+      const nodes = meshNodes(chain);
+      if (JSON.stringify(nodes, bigintText) === applied) return;
+      await mesh.applyNodes(nodes);
+      applied = JSON.stringify(nodes, bigintText);
+    }).catch((error: unknown) => {
+      if (signal.aborted) return;
+      const { code, message, hint } = error as MarketError;
+      canMesh = mesh !== undefined;
+      log.error({ code, reason: message, hint }, "mesh is not up to date; everything else works");
+    });
+  let applied = "";
+
+  const follower: Follower = followChain({
+    rpc,
+    addresses: [deployment.market, deployment.identity],
+    fromBlock: deployment.fromBlock,
+    confirmations: config.confirmations,
+    store: chain,
+    pollMs: config.pollMs,
+    signal,
+    log,
+    onBatch: (step) => {
+      const last = step.type === "blocks" ? step.blocks.at(-1) : undefined;
+      if (last !== undefined) seen = { timestamp: last.timestamp, atMs: Date.now() };
+      wake();
+      void meet();
+    },
+  });
+  closers.push(() => follower.done.catch(() => undefined));
+
+  runner = createRunner(tools, own);
+  const running = runner;
+  closers.push(() => running.idle());
+  runner.poke();
+
+  const ready = (async () => {
+    await Promise.race([follower.synced, follower.done]);
+    signal.throwIfAborted();
+    const { proven, checks } = await machineChecks(config, own, { reuse: true });
+    for (const { name, status, detail, fix } of checks)
+      if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
+    canMesh = config.mesh.enabled && proven.mesh;
+    closers.push(() => mesh?.stop());
+    await meet();
+    const usable: Proven = { ...proven, containers: proven.containers && machine !== undefined };
+    offering = startOffering({ config, self, rpc, deployment, capacity: capacityOf(config), proven: usable, now }, own);
+    const { done } = offering;
+    closers.push(() => done);
+    collectGarbage(config, tools, own);
+    isReady = true;
+    wake();
+  })();
+  ready.catch(() => undefined);
+
+  const failed = Promise.race([rejects(follower.done), rejects(outbox.done), rejects(ready)]);
+  failed.catch(() => undefined);
+  return {
+    ready,
+    failed,
+    stop,
+    facts: () => ({
+      did: didOf(rpc.chainId, operator),
+      operator,
+      index: config.index,
+      key: account.address.toLowerCase(),
+      wgKey: publicKey,
+      url: server.url,
+      publicUrl: self.publicUrl,
+      meshAddress: mesh?.address ?? null,
+      chainId: rpc.chainId,
+      market: deployment.market,
+    }),
+  };
+}
+
+async function openContent({ dataDir, kuboUrl }: Config): Promise<ContentStore> {
+  const dir = join(dataDir, "content");
+  return kuboUrl === undefined ? await openEmbeddedStore({ dir }) : await createKuboStore({ url: kuboUrl, dir });
+}
+
+/** The engine, with everything that no open attempt needs cleaned away; or none, with the reason in the log. */
+async function machineOrNone(config: Config, journal: Journal, own: Context): Promise<Machine | undefined> {
+  try {
+    const nodeId = `${config.operator}-${config.index}`;
+    const machine = await openMachine({ dataDir: config.dataDir, runId: config.runId, nodeId }, own);
+    const keep = journal.open().map((attempt) => attemptName(config.runId, attempt));
+    const reaped = await machine.engine.reap(keep, own);
+    if (reaped.length > 0) own.log.info({ reaped }, "left-over containers removed");
+    return machine;
+  } catch (error) {
+    own.signal.throwIfAborted();
+    const { message, hint } = error as MarketError;
+    own.log.error(
+      { reason: message, hint },
+      "this machine cannot run jobs; the node serves content and follows the chain",
+    );
+    return undefined;
+  }
+}
+
+async function releaseMachine(machine: Machine | undefined, { log }: Context): Promise<void> {
+  if (machine === undefined || machine.engine.list().length > 0) return;
+  await machine.engine.release({ log, signal: AbortSignal.timeout(15_000) });
+}
+
+/** Undefined until this node's own key is in the registry: its mesh prefix comes from there. */
+async function joinMesh(
+  config: Config,
+  { rpc, deployment }: ChainAccess,
+  self: Self,
+  { signal, log }: Context,
+): Promise<Mesh | undefined> {
+  const { key, prefix } = await readRegistration(rpc, deployment, self);
+  if (key !== self.account.address.toLowerCase()) return undefined;
+  return await startMesh({
+    interfaceName: config.mesh.interfaceName ?? interfaceName(config.runId, config.index),
+    keyFile: wgKeyFileOf(config),
+    listenPort: config.mesh.listenPort,
+    prefix56: prefix,
+    stateDir: join(config.dataDir, "mesh"),
+    allowPrivateEndpoints: config.mesh.allowPrivateEndpoints,
+    signal,
+    log,
+  });
+}
+
+function meshNodes(chain: ChainStore) {
+  return chain.nodes().map(({ operator, index, wgKey, prefix, wgEndpoint, validTo }) => ({
+    nodeId: `${operator}/${index}`,
+    wgKey: wgKey as Hex,
+    prefix56: BigInt(prefix),
+    endpoint: wgEndpoint,
+    validTo,
+    revoked: false,
+  }));
+}
+
+function bigintText(_: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value;
+}
+
+function limitsOf(config: Config): NodeLimits | undefined {
+  const { token } = config.offers;
+  return token === undefined ? undefined : limitsFor(token, capacityOf(config), config.offers);
+}
+
+function phaseOf(journal: Journal, runner: Runner | undefined, jobId: string, replica: number) {
+  const attempt = journal.attempt(jobId as Parameters<Journal["attempt"]>[0], replica);
+  if (attempt === undefined) return undefined;
+  const { state, since } = attempt;
+  const message = attempt.message || runner?.troubleOf(jobId, replica);
+  return {
+    jobId,
+    replica,
+    phase: publicPhase[state],
+    since,
+    ...(message !== undefined && message !== "" && { message }),
+  };
+}
+
+function collectGarbage(config: Config, { content, machine, now }: JobTools, own: Context): void {
+  const { signal, log } = own;
+  const collect = async () => {
+    const gone = await content.gc(now(), { signal });
+    if (gone.blocks > 0) log.info(gone, "old content removed");
+    const { bavail, bsize } = statfsSync(config.dataDir);
+    const isTight = bavail * bsize < 2 * config.minFreeMiB * 2 ** 20;
+    const images = await machine?.evictImages(isTight ? 0 : config.imageCacheMiB * 2 ** 20, own);
+    if (images !== undefined && images.length > 0) log.info({ images }, "unused images removed");
+  };
+  let last = Promise.resolve();
+  const timer = setInterval(() => {
+    last = last
+      .then(collect)
+      .catch((error: unknown) => signal.aborted || log.warn({ err: error }, "old content or images not removed"))
+      .then(() => undefined);
+  }, GC_MS).unref();
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/** Only ever rejects: a part that ends well has been stopped on purpose. */
+async function rejects(promise: Promise<unknown>): Promise<never> {
+  await promise;
+  return new Promise<never>(() => undefined);
+}

@@ -1,0 +1,261 @@
+import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
+import { join } from "node:path";
+import { formatEther, type LocalAccount } from "viem";
+import { probeAttester } from "../attest/index.ts";
+import { type ChainAccess, clockSkew, connectChain } from "../chain/connect.ts";
+import { readKey } from "../chain/keys.ts";
+import { isPublished, limitsHashOf, type Registration, readRegistration, readStake } from "../chain/registration.ts";
+import { type Config, keyFileOf, need } from "../config.ts";
+import { defaultCapacity } from "../core/capacity.ts";
+import { type Check, failedBy, passed } from "../core/check.ts";
+import { type Capacity, limitsFor } from "../core/offer.ts";
+import { runProbes } from "../doctor/probes.ts";
+import type { Probe } from "../doctor/types.ts";
+import type { Context } from "../log.ts";
+import { probeMesh } from "../mesh/probe.ts";
+
+/** Gas that a node should be able to pay: some hundred results on a cheap chain. */
+const LOW_BALANCE_WEI = 10n ** 16n;
+const MAX_SKEW_SECONDS = 30;
+/** Days of key validity below which a new publication is due. */
+const KEY_DAYS_WARN = 7;
+
+/** What the node may promise. Nothing is in here that was not tried. */
+export interface Proven {
+  containers: boolean;
+  mesh: boolean;
+  attestation: "none" | "tpm2" | "exec";
+}
+
+export interface Diagnosis {
+  checks: Check[];
+  proven: Proven;
+  /** Could the node take a job right now? */
+  ok: boolean;
+}
+
+/** Tries everything that this node needs, on this machine and on the chain. Never throws for what it finds. */
+export async function diagnose(config: Config, context: Context): Promise<Diagnosis> {
+  const machine = await machineChecks(config, context);
+  const chain = await chainChecks(config, context);
+  const checks = [...machine.checks, ...chain];
+  const ok = machine.proven.containers && chain.every(({ status }) => status !== "fail");
+  return { checks, proven: machine.proven, ok };
+}
+
+interface MachineDiagnosis {
+  checks: Check[];
+  proven: Proven;
+}
+
+/** The checks of this machine; those that passed under an hour ago in this boot are taken as they are when `reuse` is set. */
+export async function machineChecks(
+  config: Config,
+  context: Context,
+  { reuse = false } = {},
+): Promise<MachineDiagnosis> {
+  const file = join(config.dataDir, "checks.json");
+  const about = JSON.stringify({ mesh: config.mesh.enabled, attestation: config.attestation });
+  if (reuse) {
+    const known = readKnown(file);
+    const isFresh = known?.bootId === bootId() && known.about === about && Date.now() - known.at < 3_600_000;
+    if (isFresh && known.result.checks.every(({ status }) => status !== "fail")) return known.result;
+  }
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
+  // What the probes do to try the machine is no news.
+  const quiet = {
+    ...context,
+    log: context.log.child({}, { level: context.log.isLevelEnabled("debug") ? "debug" : "warn" }),
+  };
+  const result = await checkMachine(config, quiet);
+  writeFileSync(file, JSON.stringify({ bootId: bootId(), about, at: Date.now(), result }));
+  return result;
+}
+
+async function checkMachine(config: Config, context: Context): Promise<MachineDiagnosis> {
+  const engine = await engineChecks(config, context);
+  const checks = engine.map((probe) => fromProbe(probe, probe.capability === "mesh" ? "mesh" : "running jobs"));
+  const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || capability === "mesh");
+  const proven: Proven = { containers, mesh: false, attestation: "none" };
+  if (config.mesh.enabled) {
+    const mesh = await probeMesh(context.signal);
+    checks.push(fromProbe(mesh, "mesh"));
+    proven.mesh = mesh.ok;
+  } else {
+    checks.push({ name: "mesh", status: "warn", detail: "The mesh is off by configuration.", without: "mesh" });
+  }
+  const { attestation } = config;
+  if (attestation.type !== "none") {
+    const { available, detail, hint, type } = await probeAttester(attestation, context);
+    checks.push(
+      fromProbe(
+        { name: `attestation ${type}`, ok: available, detail, ...(hint !== undefined && { fix: hint }) },
+        "attested jobs",
+      ),
+    );
+    if (available && (type === "tpm2" || type === "exec")) proven.attestation = type;
+  }
+  return { checks, proven };
+}
+
+async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
+  try {
+    return await runProbes({ dataDir: config.dataDir }, context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    const { detail, fix } = failedBy("engine", error, "running jobs");
+    return [{ name: "engine", capability: "container", ok: false, detail, ...(fix !== undefined && { fix }) }];
+  }
+}
+
+function fromProbe({ name, ok, detail, fix }: Pick<Probe, "name" | "ok" | "detail" | "fix">, without: string): Check {
+  if (ok) return passed(name, detail);
+  return { name, status: "fail", detail, ...(fix !== undefined && { fix }), without };
+}
+
+/** The checks of the chain, the keys and the money. */
+async function chainChecks(config: Config, context: Context): Promise<Check[]> {
+  let access: ChainAccess;
+  try {
+    access = await connectChain(config, context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    return [failedBy("chain", error, "everything")];
+  }
+  const { rpc, deployment } = access;
+  const checks = [passed("chain", `chain ${rpc.chainId} answers, the market is at ${deployment.market}`)];
+  checks.push(await tried("clock", "being matched in time", () => clockCheck(access, context)));
+  let account: LocalAccount;
+  try {
+    account = readKey(keyFileOf(config), "hot key");
+    need(config, "operator");
+  } catch (error) {
+    return [...checks, failedBy("keys", error, "offers")];
+  }
+  checks.push(await tried("gas", "submitting results", () => gasCheck(access, account)));
+  checks.push(...(await triedAll("registration", "offers", () => registrationChecks(config, access, account))));
+  return checks;
+}
+
+async function clockCheck({ rpc }: ChainAccess, { signal }: Context): Promise<Check> {
+  const skew = await clockSkew(rpc, signal);
+  if (Math.abs(skew) <= MAX_SKEW_SECONDS) return passed("clock", `within ${Math.abs(skew)} s of the newest block`);
+  return {
+    name: "clock",
+    status: "warn",
+    detail: `The newest block is ${Math.abs(skew)} s ${skew > 0 ? "behind" : "ahead of"} this machine's clock.`,
+    fix: "Synchronise the clock (NTP). On a test chain, mine a block or mind that its time was moved.",
+  };
+}
+
+async function gasCheck({ rpc }: ChainAccess, { address }: LocalAccount): Promise<Check> {
+  const balance = await rpc.client.getBalance({ address });
+  const detail = `the hot key ${address} has ${formatEther(balance)} of the chain's coin`;
+  if (balance >= LOW_BALANCE_WEI) return passed("gas", detail);
+  const fix = `Send some of the chain's coin to ${address}; results are submitted from it.`;
+  return { name: "gas", status: balance === 0n ? "fail" : "warn", detail, fix, without: "submitting results" };
+}
+
+async function registrationChecks(
+  config: Config,
+  { rpc, deployment }: ChainAccess,
+  account: LocalAccount,
+): Promise<Check[]> {
+  const operator = need(config, "operator");
+  const found = await readRegistration(rpc, deployment, { operator, index: config.index });
+  const checks = [keyCheck(found, account, config)];
+  const { token } = config.offers;
+  if (token === undefined) {
+    const fix = "Set offers.token to the ERC-20 that this node is paid in.";
+    return [
+      ...checks,
+      { name: "offers", status: "fail", detail: "No token is set, so no offers are made.", fix, without: "offers" },
+    ];
+  }
+  const wanted = limitsHashOf(limitsFor(token, capacityOf(config), config.offers));
+  checks.push(limitsCheck(found.limitsHash, wanted));
+  const { free, locked } = await readStake(rpc, deployment, { operator, token });
+  const detail = `${free} token units of free stake, ${locked} locked; bonds up to ${config.offers.maxBond}`;
+  if (free >= config.offers.maxBond) checks.push(passed("stake", detail));
+  else {
+    const fix = "Run `berth-node stake AMOUNT --operator-key-file FILE`.";
+    checks.push({
+      name: "stake",
+      status: locked > 0n ? "warn" : "fail",
+      detail,
+      fix,
+      without: "jobs that ask for a bond",
+    });
+  }
+  return checks;
+}
+
+function keyCheck(found: Registration, { address }: LocalAccount, config: Config): Check {
+  const fix = "Run `berth-node register --operator-key-file FILE`.";
+  const bad = (detail: string): Check => ({ name: "registration", status: "fail", detail, fix, without: "offers" });
+  if (found.deactivated) return { ...bad("The operator's identity is deactivated."), fix: "Use another operator." };
+  if (!isPublished(found)) return bad(`Node ${config.index} of ${config.operator} is not published.`);
+  if (found.key !== address.toLowerCase())
+    return bad(`The registry has the key ${found.key}, but this node's is ${address}.`);
+  const days = Math.floor((found.validTo - Date.now() / 1000) / 86_400);
+  if (days < 0) return bad("The published key has expired.");
+  const detail = `published as node ${config.index}, key version ${found.keyVersion}, valid for ${days} days`;
+  return days < KEY_DAYS_WARN ? { name: "registration", status: "warn", detail, fix } : passed("registration", detail);
+}
+
+function limitsCheck(stored: string, wanted: string): Check {
+  if (stored === wanted) return passed("limits", "the operator's limits are those of the configuration");
+  if (/^0x0+$/.test(stored)) {
+    const fix = "Run `berth-node register --operator-key-file FILE`.";
+    return {
+      name: "limits",
+      status: "fail",
+      detail: "The operator has set no limits for this node.",
+      fix,
+      without: "being matched",
+    };
+  }
+  return {
+    name: "limits",
+    status: "warn",
+    detail: "The operator's limits differ from what the configuration offers; matches outside them are refused.",
+    fix: "Run `berth-node register --operator-key-file FILE` again if the configuration changed.",
+  };
+}
+
+/** What all jobs together may use: as configured, or measured once and kept, so that offers and limits agree. */
+export function capacityOf(config: Config): Capacity {
+  if (config.offers.capacity !== undefined) return config.offers.capacity;
+  const file = join(config.dataDir, "capacity.json");
+  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Capacity;
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
+  const { bavail, bsize } = statfsSync(config.dataDir);
+  const measured = defaultCapacity({
+    processors: availableParallelism(),
+    memoryBytes: totalmem(),
+    freeDiskBytes: bavail * bsize,
+  });
+  writeFileSync(file, `${JSON.stringify(measured)}\n`);
+  return measured;
+}
+
+async function tried(name: string, without: string, check: () => Promise<Check>): Promise<Check> {
+  return await check().catch((error: unknown) => failedBy(name, error, without));
+}
+
+async function triedAll(name: string, without: string, check: () => Promise<Check[]>): Promise<Check[]> {
+  return await check().catch((error: unknown) => [failedBy(name, error, without)]);
+}
+
+function readKnown(file: string): { bootId: string; about: string; at: number; result: MachineDiagnosis } | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}

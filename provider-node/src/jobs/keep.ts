@@ -1,0 +1,22 @@
+import type { JobTools } from "../core/ports.ts";
+import type { Context } from "../log.ts";
+import type { Artifact, AttemptRow, JobRow } from "../store/journal.ts";
+
+/** Pins something until the last moment at which anyone may still need it, and writes down that it is kept. */
+export async function keepArtifact(
+  job: JobRow,
+  attempt: AttemptRow,
+  artifact: Omit<Artifact, "keptUntil">,
+  tools: JobTools,
+  { signal }: Context,
+): Promise<void> {
+  const keptUntil = keptUntilOf(job, attempt, tools.now());
+  await tools.content.pin(artifact.cid, keptUntil, { owner: `${job.jobId}/${job.replica}`, signal });
+  tools.database.atomically(() => tools.journal.keep(attempt, [{ ...artifact, keptUntil }]));
+}
+
+/** Unix seconds: every window of the request from `now` on, and the spec's retention. */
+function keptUntilOf({ request, matchedAt }: JobRow, { facts }: AttemptRow, now: number): number {
+  const windows = request.submitWindow + request.challengeWindow + request.arbiterWindow;
+  return Math.max(now, matchedAt) + windows + (facts.spec?.retentionSeconds ?? 0);
+}

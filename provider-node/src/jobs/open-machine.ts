@@ -1,0 +1,38 @@
+import type { Machine } from "../core/ports.ts";
+import { createPodmanEngine } from "../engine/podman.ts";
+import { openPodmanStore } from "../engine/podman-store.ts";
+import { evictImages, noteUse } from "../image/cache.ts";
+import { importImage } from "../image/import.ts";
+import { imageName } from "../image/name.ts";
+import { DEFAULT_IMAGE_LIMITS } from "../image/verify.ts";
+import type { Context } from "../log.ts";
+
+/** How many times its stored size an image may have unpacked, at the size that a job may bring. */
+const UNPACKED_FACTOR = 4;
+
+/** The podman of this node's own. Throws ENGINE_NEEDS_ROOT, TOOL_MISSING, ENGINE_NO_RUNTIME, ENGINE_STORE_FAILED. */
+export async function openMachine(
+  { dataDir, runId, nodeId }: { dataDir: string; runId: string; nodeId: string },
+  context: Context,
+): Promise<Machine> {
+  const store = await openPodmanStore(dataDir, context);
+  const engine = createPodmanEngine({ store, runId, nodeId });
+  const { policyHash } = await engine.probe(context);
+  return {
+    engine,
+    policyHash,
+    async hasImage(digest, { signal }) {
+      const args = ["image", "inspect", "--format={{.Digest}}", imageName(digest)];
+      const { exitCode, stdout } = await store.run(args, { signal });
+      const isHere = exitCode === 0 && stdout.trim() === digest;
+      if (isHere) noteUse(digest, store);
+      return isHere;
+    },
+    async importImage(layoutDir, digest, own, maxBytes) {
+      const maxUnpackedBytes = Math.min(DEFAULT_IMAGE_LIMITS.maxUnpackedBytes, UNPACKED_FACTOR * maxBytes);
+      await importImage(layoutDir, digest, store, own, { maxBytes, maxUnpackedBytes });
+      noteUse(digest, store);
+    },
+    evictImages: (maxBytes, own) => evictImages(maxBytes, store, own),
+  };
+}

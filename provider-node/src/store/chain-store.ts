@@ -1,0 +1,159 @@
+import type { DatabaseSync } from "node:sqlite";
+import type { FollowerStore, FollowStep } from "@berth/chain";
+import { type Address, type Hex, type JobId, orderToJson, type Request, requestSchema } from "@berth/protocol";
+import type { Intent } from "../chain/intents.ts";
+import { endStates, mayHaveRun } from "../core/states.ts";
+import { insertJob, type Journal, type RegistryNode } from "./journal.ts";
+import type { Database } from "./open.ts";
+
+/** What the followed chain says, as far as this node needs it. Every step is one transaction with its cursor. */
+export interface ChainStore extends FollowerStore {
+  /** Newest block, or undefined before the first. */
+  tip(): { number: number; hash: Hex; timestamp: number } | undefined;
+  /** Nodes that are published now. */
+  nodes(): RegistryNode[];
+  /** The gateway that an identity names, if it does so at `now` (unix seconds). */
+  contentUrl(identity: Address, now: number): string | undefined;
+  /** Posted requests that nobody took or cancelled. */
+  postedRequests(): { jobId: JobId; request: Request }[];
+}
+
+/** Blocks remembered to find the common ancestor after a reorganisation; more than the follower's window. */
+const BLOCKS_KEPT = 256;
+
+export interface ChainStoreOptions {
+  database: Database;
+  journal: Journal;
+  intentsOf: (block: Extract<FollowStep, { type: "blocks" }>["blocks"][number]) => Intent[];
+}
+
+export function createChainStore({ database, journal, intentsOf }: ChainStoreOptions): ChainStore {
+  const { db, atomically } = database;
+  const q = statements(db);
+
+  return {
+    recentBlocks: () => q.recent.all(BLOCKS_KEPT) as { number: number; hash: Hex }[],
+    apply: (step) =>
+      atomically(() => {
+        if (step.type === "rollback") {
+          rollback(db, step.to.number);
+          return;
+        }
+        for (const block of step.blocks) {
+          q.block.run(block.number, block.hash, block.timestamp);
+          for (const intent of intentsOf(block)) write(intent, block.number, block.timestamp);
+        }
+        q.prune.run(BLOCKS_KEPT);
+      }),
+    tip: () => q.tip.get() as { number: number; hash: Hex; timestamp: number } | undefined,
+    nodes: () => q.nodes.all().map((row) => JSON.parse(String(row["record"])) as RegistryNode),
+    contentUrl(identity, now) {
+      const row = q.url.get(identity.toLowerCase()) as { url: string; valid_to: number } | undefined;
+      return row !== undefined && row.valid_to >= now ? row.url : undefined;
+    },
+    postedRequests: () =>
+      q.posted.all().map((row) => ({
+        jobId: row["job_id"] as JobId,
+        request: requestSchema.parse(JSON.parse(String(row["request"]))),
+      })),
+  };
+
+  function write(intent: Intent, block: number, time: number): void {
+    switch (intent.kind) {
+      case "matched": {
+        const { job } = intent;
+        insertJob(db, job);
+        q.replica.run(block, intent.at, job.jobId, job.replica, "active");
+        beginAttempt(job.jobId, job.replica, time);
+        return;
+      }
+      case "submitted":
+      case "settled":
+      case "refunded":
+        // Of another node of the same operator: no row here, so nothing to note.
+        q.replicaIfKnown.run(block, intent.at, intent.kind, intent.jobId, intent.replica);
+        return;
+      case "posted":
+        q.request.run(block, intent.at, intent.jobId, "posted", JSON.stringify(orderToJson(intent.request)));
+        return;
+      case "closed":
+        q.request.run(block, intent.at, intent.jobId, "closed", null);
+        return;
+      case "node":
+        q.node.run(
+          block,
+          intent.at,
+          intent.operator,
+          intent.index,
+          intent.node === null ? null : JSON.stringify(intent.node),
+        );
+        return;
+      case "content-url":
+        q.insertUrl.run(block, intent.at, intent.identity, intent.url, intent.validTo);
+    }
+  }
+
+  /** A match that comes back after it was given up makes a new attempt, unless the command may not run twice. */
+  function beginAttempt(jobId: JobId, replica: number, time: number): void {
+    const last = journal.attempt(jobId, replica);
+    if (last === undefined) {
+      journal.begin({ jobId, replica, attempt: 0 }, { state: "matched" }, time);
+      return;
+    }
+    const isOver = endStates.includes(last.state) || ["cancelled", "expired", "declined"].includes(last.state);
+    if (!isOver) return;
+    const ran = last.facts.ran === true || mayHaveRun(last.state);
+    const again = { jobId, replica, attempt: last.attempt + 1 };
+    if (!ran || last.facts.spec?.idempotent === true) {
+      journal.begin(again, { state: "matched" }, time);
+      return;
+    }
+    const message = "The chain dropped the match and brought it back after the command had run; it may not run twice.";
+    const facts = { ...(last.facts.spec && { spec: last.facts.spec }), ran: true as const };
+    journal.begin(again, { state: "collected", outcome: "cancelled", message, facts }, time);
+  }
+}
+
+function rollback(db: DatabaseSync, to: number): void {
+  for (const table of ["replica_events", "request_events", "nodes", "content_urls"]) {
+    db.prepare(`DELETE FROM ${table} WHERE block > ?`).run(to);
+  }
+  db.prepare("DELETE FROM blocks WHERE number > ?").run(to);
+  db.prepare(
+    `UPDATE jobs SET dropped_at = (SELECT coalesce(max(timestamp), matched_at) FROM blocks)
+     WHERE dropped_at IS NULL AND NOT EXISTS (
+       SELECT 1 FROM replica_events e WHERE e.job_id = jobs.job_id AND e.replica = jobs.replica)`,
+  ).run();
+}
+
+function statements(db: DatabaseSync) {
+  return {
+    recent: db.prepare("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT ?"),
+    tip: db.prepare("SELECT number, hash, timestamp FROM blocks ORDER BY number DESC LIMIT 1"),
+    block: db.prepare("INSERT INTO blocks VALUES (?, ?, ?)"),
+    prune: db.prepare(
+      "DELETE FROM blocks WHERE number < (SELECT min(number) FROM (SELECT number FROM blocks ORDER BY number DESC LIMIT ?))",
+    ),
+    replica: db.prepare("INSERT INTO replica_events VALUES (?, ?, ?, ?, ?)"),
+    replicaIfKnown: db.prepare(
+      "INSERT INTO replica_events (block, log_index, kind, job_id, replica) SELECT ?, ?, ?, job_id, replica FROM jobs WHERE job_id = ? AND replica = ?",
+    ),
+    request: db.prepare("INSERT INTO request_events VALUES (?, ?, ?, ?, ?)"),
+    node: db.prepare("INSERT INTO nodes VALUES (?, ?, ?, ?, ?)"),
+    insertUrl: db.prepare("INSERT INTO content_urls VALUES (?, ?, ?, ?, ?)"),
+    nodes: db.prepare(
+      `SELECT record FROM nodes n WHERE record IS NOT NULL AND NOT EXISTS (
+         SELECT 1 FROM nodes m WHERE m.operator = n.operator AND m.node_index = n.node_index
+           AND (m.block, m.log_index) > (n.block, n.log_index))
+       ORDER BY operator, node_index`,
+    ),
+    url: db.prepare(
+      "SELECT url, valid_to FROM content_urls WHERE identity = ? ORDER BY block DESC, log_index DESC LIMIT 1",
+    ),
+    posted: db.prepare(
+      `SELECT job_id, request FROM request_events p WHERE kind = 'posted' AND NOT EXISTS (
+         SELECT 1 FROM request_events c WHERE c.job_id = p.job_id AND c.kind = 'closed')
+       ORDER BY block, log_index`,
+    ),
+  };
+}

@@ -1,0 +1,90 @@
+import type { DatabaseSync } from "node:sqlite";
+import { MarketError } from "@berth/protocol";
+
+/**
+ * One entry per version; a released entry never changes. Facts that came from the chain carry their block, so that a
+ * rollback is one DELETE per table; what the node did itself is never undone.
+ */
+const migrations: readonly string[] = [
+  `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash TEXT NOT NULL, timestamp INTEGER NOT NULL) STRICT;
+
+  -- One replica that was matched to this node. The row stays when its match is rolled back: work may be under way.
+  CREATE TABLE jobs (
+    job_id TEXT NOT NULL, replica INTEGER NOT NULL,
+    request TEXT NOT NULL, offer TEXT NOT NULL, offer_hash TEXT NOT NULL,
+    matched_at INTEGER NOT NULL, deposit TEXT NOT NULL,
+    dropped_at INTEGER,
+    PRIMARY KEY (job_id, replica)
+  ) STRICT, WITHOUT ROWID;
+
+  -- What the chain says of those replicas, one row per event.
+  CREATE TABLE replica_events (
+    block INTEGER NOT NULL, log_index INTEGER NOT NULL,
+    job_id TEXT NOT NULL, replica INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('active', 'submitted', 'settled', 'refunded')),
+    PRIMARY KEY (block, log_index)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX replica_events_by_job ON replica_events (job_id, replica, block, log_index);
+
+  -- Posted requests and what ended them. A request is open while its only row has kind 'posted'.
+  CREATE TABLE request_events (
+    block INTEGER NOT NULL, log_index INTEGER NOT NULL,
+    job_id TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('posted', 'closed')), request TEXT,
+    PRIMARY KEY (block, log_index)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX request_events_by_job ON request_events (job_id);
+
+  -- Every publication of a node; the newest row per node counts.
+  CREATE TABLE nodes (
+    block INTEGER NOT NULL, log_index INTEGER NOT NULL,
+    operator TEXT NOT NULL, node_index INTEGER NOT NULL, record TEXT,
+    PRIMARY KEY (block, log_index)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX nodes_by_id ON nodes (operator, node_index, block, log_index);
+
+  -- Content gateways that identities name; the newest row per identity counts.
+  CREATE TABLE content_urls (
+    block INTEGER NOT NULL, log_index INTEGER NOT NULL,
+    identity TEXT NOT NULL, url TEXT NOT NULL, valid_to INTEGER NOT NULL,
+    PRIMARY KEY (block, log_index)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX content_urls_by_identity ON content_urls (identity, block, log_index);
+
+  CREATE TABLE attempts (
+    job_id TEXT NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    state TEXT NOT NULL, since INTEGER NOT NULL,
+    outcome TEXT, message TEXT NOT NULL DEFAULT '',
+    facts TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (job_id, replica, attempt)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE artifacts (
+    cid TEXT NOT NULL, job_id TEXT NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL, bytes INTEGER NOT NULL, kept_until INTEGER NOT NULL,
+    PRIMARY KEY (cid, job_id, replica)
+  ) STRICT, WITHOUT ROWID;
+
+  -- What happened, for people. Append only.
+  CREATE TABLE history (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL,
+    job_id TEXT NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    what TEXT NOT NULL
+  ) STRICT;
+  `,
+];
+
+/** Brings a journal to this program's version. Throws JOURNAL_NEWER. */
+export function migrate(db: DatabaseSync): void {
+  const row = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (row.user_version > migrations.length) {
+    throw new MarketError("JOURNAL_NEWER", "The journal was written by a newer version of this program.", {
+      hint: "Use that version, or another data folder.",
+    });
+  }
+  for (let version = row.user_version; version < migrations.length; version++) {
+    db.exec(`BEGIN IMMEDIATE; ${migrations[version]} PRAGMA user_version = ${version + 1}; COMMIT`);
+  }
+}

@@ -1,0 +1,97 @@
+import { canonicalBytes, documentHash, type Request, type Spec } from "@berth/protocol";
+import { expect } from "chai";
+import { configSchema } from "../../../provider-node/src/config.ts";
+import { disagreements, readSpec } from "../../../provider-node/src/core/check-spec.ts";
+import { chainTime } from "../../../provider-node/src/core/clock.ts";
+import { deadlinesOf } from "../../../provider-node/src/core/deadlines.ts";
+import { makeOffer } from "../../../provider-node/src/core/offer.ts";
+import { traitsOf } from "../../../provider-node/src/jobs/offering.ts";
+import { aRequest } from "../../support/orders.ts";
+import { aSpec } from "../../support/specs.ts";
+
+const anySpec = (change: Partial<Spec> = {}): Spec =>
+  aSpec({ resources: { cpuMilli: 1000, memoryMiB: 64, diskMiB: 128, gpus: 0 }, ...change });
+const anyRequest = (change: Partial<Request> = {}): Request =>
+  aRequest({ memoryMiB: 64, maxSeconds: 60, submitWindow: 600, traits: 0n, ...change });
+
+describe("readSpec", () => {
+  it("takes the spec whose hash the request names", () => {
+    const spec = anySpec();
+    expect(readSpec(canonicalBytes(spec), anyRequest({ specHash: documentHash(spec) }))).to.deep.equal(spec);
+  });
+
+  it("refuses bytes that are no JSON, no spec, or another spec", () => {
+    const wrong = (bytes: Uint8Array) => () => readSpec(bytes, anyRequest());
+    expect(wrong(new TextEncoder().encode("{")))
+      .to.throw("not JSON")
+      .with.property("code", "SPEC_INVALID");
+    expect(wrong(canonicalBytes({ ...anySpec(), colour: 1 })))
+      .to.throw("colour")
+      .with.property("code", "SPEC_INVALID");
+    expect(wrong(canonicalBytes(anySpec())))
+      .to.throw("does not have the hash")
+      .with.property("code", "SPEC_INVALID");
+  });
+
+  it("names what spec and request disagree on, and what is not served", () => {
+    const request = anyRequest();
+    expect(disagreements(anySpec(), request)).to.deep.equal([]);
+    const spec = anySpec({
+      resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 128, gpus: 0 },
+      timeouts: { startSeconds: 1, runSeconds: 61 },
+      network: { mode: "mesh" },
+      attestation: "tpm2",
+    });
+    expect(disagreements(spec, request)).to.deep.equal([
+      "The spec asks for 128 memoryMiB, but the request for 64.",
+      "The spec's runSeconds are 61, but the request's maxSeconds 60.",
+      'The network mode "mesh" is not served; use "none".',
+      "The spec asks for tpm2 evidence, but the request lacks the trait attest-tpm2.",
+    ]);
+  });
+});
+
+describe("deadlinesOf", () => {
+  it("leaves time to report that a job could not run", () => {
+    const request = anyRequest({ submitWindow: 600 });
+    expect(deadlinesOf(request, 1000, undefined)).to.deep.equal({
+      acceptBy: 1030,
+      startBy: 1300,
+      reportBy: 1570,
+      submitBy: 1600,
+    });
+    const patient = anySpec({ timeouts: { startSeconds: 86_400, runSeconds: 60 } });
+    expect(deadlinesOf(request, 1000, patient).startBy).to.equal(1570);
+    expect(deadlinesOf(request, 1000, anySpec()).startBy).to.equal(1120);
+  });
+});
+
+describe("chainTime", () => {
+  it("is this machine's clock unless the chain's is far away", () => {
+    expect(chainTime(50_000, undefined)).to.equal(50);
+    expect(chainTime(50_000_000, { timestamp: 49_990, atMs: 50_000_000 })).to.equal(50_000);
+    expect(chainTime(50_000_000, { timestamp: 90_000, atMs: 49_995_000 })).to.equal(90_005);
+  });
+});
+
+describe("the offer", () => {
+  it("claims only what was proved, and not what is withheld", () => {
+    const terms = configSchema.parse({ offers: { withhold: ["arch-amd64"], region: "eu", ttlSeconds: 60 } }).offers;
+    const traits = traitsOf({ containers: true, mesh: true, attestation: "tpm2" }, "x64");
+    expect(traits).to.deep.equal(["arch-amd64", "isolation-container", "attest-tpm2"]);
+    expect(traitsOf({ containers: false, mesh: true, attestation: "none" }, "x64")).to.deep.equal(["arch-amd64"]);
+    const capacity = { cpuMilli: 1000, memoryMiB: 100, diskMiB: 100 };
+    const facts = {
+      operator: anyRequest().requester,
+      index: 2,
+      token: anyRequest().token,
+      epoch: 3,
+      now: 100,
+      capacity,
+      traits,
+    };
+    const offer = makeOffer(facts, terms);
+    expect(offer).to.deep.include({ traits: (1n << 8n) | (1n << 17n), epoch: 3, expiresAt: 160, cpuMilli: 1000 });
+    expect(offer.region).to.equal(`0x6575${"0".repeat(60)}`);
+  });
+});

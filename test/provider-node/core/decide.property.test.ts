@@ -1,0 +1,297 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import {
+  DROPPED_GRACE_SECONDS,
+  decide,
+  KEEP_ENDED_SECONDS,
+  MAX_ATTEMPTS,
+} from "../../../provider-node/src/core/decide.ts";
+import type {
+  Action,
+  AttemptState,
+  AttemptView,
+  ChainView,
+  EngineView,
+  Situation,
+} from "../../../provider-node/src/core/states.ts";
+import { attemptStates } from "../../../provider-node/src/core/states.ts";
+
+/** What happens around the node while it works; each is one step of a random story. */
+type Happening =
+  | { what: "act"; crash: "no" | "before-effect" | "after-effect" | "after-write" }
+  | { what: "exit" }
+  | { what: "reboot" }
+  | { what: "mine" }
+  | { what: "settle" }
+  | { what: "time"; seconds: number };
+
+const happening: fc.Arbitrary<Happening> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      what: fc.constant("act" as const),
+      crash: fc.constantFrom(
+        "no" as const,
+        "no" as const,
+        "before-effect" as const,
+        "after-effect" as const,
+        "after-write" as const,
+      ),
+    }),
+  },
+  { weight: 2, arbitrary: fc.constant({ what: "exit" as const }) },
+  { weight: 1, arbitrary: fc.constant({ what: "reboot" as const }) },
+  { weight: 2, arbitrary: fc.constant({ what: "mine" as const }) },
+  { weight: 1, arbitrary: fc.constant({ what: "settle" as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ what: fc.constant("time" as const), seconds: fc.integer({ min: 1, max: 40 }) }),
+  },
+);
+
+/** Journal, engine, outbox and chain as small as they can be, with the shell's order of effect and write. */
+class World {
+  now = 1000;
+  state: AttemptState = "matched";
+  attempt = 0;
+  outcome: AttemptView["outcome"] = null;
+  chain: ChainView = "active";
+  containers = new Map<number, EngineView>();
+  outbox: "none" | "pending" | "mined" = "none";
+  starts = new Map<number, number>();
+  submitted = 0;
+  readonly idempotent: boolean;
+  readonly attestation: "none" | "tpm2";
+
+  constructor(idempotent: boolean, attested: boolean) {
+    this.idempotent = idempotent;
+    this.attestation = attested ? "tpm2" : "none";
+  }
+
+  situation(): Situation {
+    const { state, attempt, outcome, idempotent, attestation } = this;
+    const deadlines = { acceptBy: 1010, startBy: 1200, submitBy: 1600 };
+    return {
+      attempt: { state, attempt, since: this.now, outcome, idempotent, attestation, maxSeconds: 60, ...deadlines },
+      engine: this.containers.get(attempt) ?? "absent",
+      chain: this.chain,
+      transaction: this.outbox,
+      now: this.now,
+      droppedAt: null,
+      canServe: true,
+    };
+  }
+
+  apply(story: Happening): unknown {
+    switch (story.what) {
+      case "act":
+        return this.perform(decide(this.situation()), story.crash);
+      case "exit":
+        if (this.containers.get(this.attempt) === "running") this.containers.set(this.attempt, "exited");
+        return;
+      case "reboot":
+        if (this.containers.get(this.attempt) === "running") this.containers.set(this.attempt, "lost");
+        return;
+      case "mine":
+        if (this.outbox !== "pending") return;
+        this.outbox = "mined";
+        if (this.chain === "active") {
+          this.submitted += 1;
+          this.chain = "submitted";
+        }
+        return;
+      case "settle":
+        if (this.chain === "submitted") this.chain = "settled";
+        if (this.chain === "active" && this.now > 1600) this.chain = "refunded";
+        return;
+      case "time":
+        this.now += story.seconds;
+    }
+  }
+
+  /** As the runner: the effect, then the write; a crash leaves what was done until then. */
+  private perform(action: Action, crash: string): unknown {
+    const effect = (run: () => void) => {
+      if (crash === "before-effect") return false;
+      run();
+      return crash !== "after-effect";
+    };
+    const write = (state: AttemptState) => {
+      this.state = state;
+    };
+    switch (action.do) {
+      case "enter":
+        if (crash === "before-effect") return;
+        if (action.outcome !== undefined) this.outcome = action.outcome;
+        return write(action.state);
+      case "prepare":
+      case "remake":
+        if (!effect(() => this.make())) return;
+        return action.do === "prepare" ? write("prepared") : undefined;
+      case "attest":
+        return effect(() => {}) ? write("attested") : undefined;
+      case "start":
+        effect(() => {
+          // As every engine here: a container is started once, whatever became of it.
+          if (this.containers.get(this.attempt) !== "created") return;
+          this.containers.set(this.attempt, "running");
+          this.starts.set(this.attempt, (this.starts.get(this.attempt) ?? 0) + 1);
+        });
+        return;
+      case "collect":
+        if (effect(() => {})) {
+          this.outcome ??= "exited";
+          write("collected");
+        }
+        return;
+      case "publish":
+        return effect(() => {}) ? write("published") : undefined;
+      case "submit":
+        write("submitting");
+        effect(() => {
+          if (this.outbox === "none") this.outbox = "pending";
+        });
+        return;
+      case "retry":
+        if (!effect(() => this.containers.delete(this.attempt))) return;
+        this.attempt += 1;
+        return write("matched");
+      case "clean":
+        return effect(() => this.containers.delete(this.attempt)) ? write("cleaned") : undefined;
+      default:
+    }
+  }
+
+  private make(): void {
+    if (!this.containers.has(this.attempt)) this.containers.set(this.attempt, "created");
+  }
+}
+
+describe("decide, whatever happens", () => {
+  const story = fc.array(happening, { minLength: 1, maxLength: 120, size: "max" });
+
+  it("starts a command that may not run twice at most once, and any attempt at most once", () => {
+    fc.assert(
+      fc.property(story, fc.boolean(), fc.boolean(), (happenings, idempotent, attested) => {
+        const world = new World(idempotent, attested);
+        for (const step of happenings) world.apply(step);
+        const starts = [...world.starts.values()];
+        expect(Math.max(0, ...starts)).to.be.at.most(1);
+        expect(starts.length).to.be.at.most(idempotent ? MAX_ATTEMPTS : 1);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("puts at most one result on chain", () => {
+    fc.assert(
+      fc.property(story, fc.boolean(), (happenings, idempotent) => {
+        const world = new World(idempotent, false);
+        for (const step of happenings) world.apply(step);
+        expect(world.submitted).to.be.at.most(1);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("comes to an end from everywhere once the crashes stop", () => {
+    fc.assert(
+      fc.property(story, fc.boolean(), (happenings, attested) => {
+        const world = new World(true, attested);
+        for (const step of happenings) world.apply(step);
+        for (let i = 0; i < 40 && world.state !== "cleaned"; i++) {
+          world.apply({ what: "act", crash: "no" });
+          world.apply({ what: "exit" });
+          world.apply({ what: "mine" });
+          if (i > 25) world.apply({ what: "settle" });
+          if (i > 30) world.apply({ what: "time", seconds: 600 });
+        }
+        expect(world.state).to.equal("cleaned");
+        expect(world.containers.has(world.attempt)).to.equal(false);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
+
+describe("decide", () => {
+  const base: Situation = new World(false, false).situation();
+  const at = (state: AttemptState, change: Partial<Situation> = {}, attempt: Partial<AttemptView> = {}): Action =>
+    decide({ ...base, ...change, attempt: { ...base.attempt, state, ...attempt } });
+
+  it("takes what it does not know for nothing but unknown", () => {
+    for (const state of attemptStates) {
+      const action = at(state, { engine: "unknown" });
+      expect(action).to.not.deep.include({ outcome: "lost" });
+      expect(action.do).to.not.equal("retry");
+    }
+  });
+
+  it("adopts a container that ran on while the node was dead", () => {
+    expect(at("running", { engine: "running" })).to.deep.equal({ do: "await-exit" });
+    expect(at("running", { engine: "exited" })).to.deep.equal({ do: "enter", state: "exited" });
+  });
+
+  it("makes a container again that was never started", () => {
+    expect(at("attested", { engine: "absent" })).to.deep.equal({ do: "remake" });
+  });
+
+  it("reports a lost run at once where the command may not run twice, and runs again where it may", () => {
+    expect(at("running", { engine: "lost" })).to.deep.include({ state: "collected", outcome: "lost" });
+    expect(at("running", { engine: "lost" }, { idempotent: true })).to.deep.equal({ do: "retry" });
+    const late = at("running", { engine: "lost", now: 1550 }, { idempotent: true });
+    expect(late).to.deep.include({ outcome: "lost" });
+  });
+
+  it("gives a replica back only while the accept window is open", () => {
+    expect(at("matched", { canServe: false })).to.deep.equal({ do: "decline" });
+    expect(at("matched", { canServe: false, now: 1011 })).to.deep.equal({ do: "enter", state: "fetching" });
+  });
+
+  it("does not begin when the time to start has passed", () => {
+    expect(at("attested", { now: 1201, engine: "created" })).to.deep.include({
+      state: "collected",
+      outcome: "cancelled",
+    });
+  });
+
+  it("waits for a dropped match to come back, then cancels", () => {
+    expect(at("fetching", { chain: "dropped", droppedAt: 1000, now: 1010 }).do).to.equal("wait");
+    const later = 1000 + DROPPED_GRACE_SECONDS + 1;
+    expect(at("fetching", { chain: "dropped", droppedAt: 1000, now: later })).to.deep.include({ state: "cancelled" });
+  });
+
+  it("stops working for a replica that ended without it, and keeps nothing of it", () => {
+    expect(at("running", { chain: "refunded", engine: "running" })).to.deep.include({ state: "expired" });
+    expect(at("expired")).to.deep.equal({ do: "clean" });
+  });
+
+  it("keeps a final container until the chain ends the replica, but not for days", () => {
+    expect(at("final", { chain: "submitted" }).do).to.equal("wait");
+    expect(at("final", { chain: "settled" })).to.deep.equal({ do: "clean" });
+    expect(at("final", { chain: "submitted", now: 1000 + KEEP_ENDED_SECONDS })).to.deep.equal({ do: "clean" });
+  });
+
+  it("never enqueues again what the outbox knows", () => {
+    expect(at("submitting", { transaction: "pending" }).do).to.equal("wait");
+    expect(at("submitting", { transaction: "none" })).to.deep.equal({ do: "submit" });
+    expect(at("submitting", { transaction: "mined" })).to.deep.equal({ do: "enter", state: "submitted" });
+    expect(at("submitting", { transaction: "failed", now: 1601 })).to.deep.include({ state: "expired" });
+  });
+
+  it("submits again what failed while a result is owed, though it was mined before", () => {
+    expect(at("submitting", { transaction: "failed" })).to.deep.equal({ do: "submit" });
+    expect(at("submitted", { transaction: "failed" })).to.deep.equal({ do: "enter", state: "submitting" });
+    expect(at("submitted", { transaction: "mined" }).do).to.equal("wait");
+    expect(at("submitted", { transaction: "failed", chain: "submitted" })).to.deep.include({ state: "final" });
+  });
+
+  it("declines again what a crash lost, and does the job where it is too late to decline", () => {
+    expect(at("declined", { transaction: "none" })).to.deep.equal({ do: "decline" });
+    expect(at("declined", { transaction: "pending" }).do).to.equal("wait");
+    expect(at("declined", { transaction: "mined" }).do).to.equal("wait");
+    expect(at("declined", { transaction: "none", now: 1011 })).to.deep.equal({ do: "enter", state: "fetching" });
+    expect(at("declined", { transaction: "failed" })).to.deep.equal({ do: "enter", state: "fetching" });
+    expect(at("declined", { transaction: "none", chain: "refunded" })).to.deep.equal({ do: "clean" });
+  });
+});

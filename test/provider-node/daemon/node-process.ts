@@ -1,0 +1,69 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const main = join(import.meta.dirname, "../../../provider-node/src/main.ts");
+
+export interface Ran {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs one command of `berth-node` to its end. */
+export async function berthNode(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+  const child = spawn(process.execPath, [main, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [stdout, stderr] = [read(child, "stdout"), read(child, "stderr")];
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout: (await stdout).join("\n"), stderr: (await stderr).join("\n") };
+}
+
+/** A daemon under test. */
+export interface NodeProcess {
+  pid: number;
+  /** The line it prints when it is ready. Rejects with its log when it ends before that. */
+  ready: Promise<Record<string, string | number | null>>;
+  /** Resolves with the signal that ended it, or null. */
+  ended: Promise<NodeJS.Signals | null>;
+  log(): string;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
+
+export function startNode(args: readonly string[], env: Record<string, string> = {}): NodeProcess {
+  const child = spawn(process.execPath, [main, ...args, "start"], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => lines.push(line));
+  const ended = once(child, "close").then(([, signal]) => signal as NodeJS.Signals | null);
+  const ready = new Promise<Record<string, string | number | null>>((resolve, reject) => {
+    createInterface({ input: child.stdout }).once("line", (line) => resolve(JSON.parse(line)));
+    void ended.then((signal) =>
+      reject(new Error(`the node ended (${signal}) before it was ready:\n${lines.join("\n")}`)),
+    );
+  });
+  ready.catch(() => undefined);
+  return {
+    pid: child.pid ?? 0,
+    ready,
+    ended,
+    log: () => lines.join("\n"),
+    async kill(signal) {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
+async function read(child: ChildProcess, stream: "stdout" | "stderr"): Promise<string[]> {
+  const lines: string[] = [];
+  const input = child[stream];
+  if (input === null) return lines;
+  for await (const line of createInterface({ input })) lines.push(line);
+  return lines;
+}

@@ -1,0 +1,56 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import { provenCapabilities, runProbes } from "../../../provider-node/src/doctor/probes.ts";
+import type { Probe } from "../../../provider-node/src/doctor/types.ts";
+import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
+import { quiet } from "../../support/engine.ts";
+
+describe("runProbes", function () {
+  this.timeout(60_000);
+  let dataDir: string;
+  before(() => {
+    dataDir = mkdtempSync(join(tmpdir(), "berth-doctor-"));
+  });
+  after(() => rmSync(dataDir, { recursive: true }));
+
+  it("proves each promise by a job that tries to break it, and leaves nothing behind", async () => {
+    mkdirSync(join(dataDir, "doctor-4194304")); // of a doctor that was killed: beyond the largest process id
+    const probes = await runProbes({ dataDir, minFreeBytes: 1 }, quiet);
+    expect(probes.filter(({ ok }) => !ok)).to.deep.equal([]);
+    expect(probes.map(({ name }) => name)).to.deep.equal([
+      "runs as root",
+      "cgroups",
+      "disk free",
+      "programs installed",
+      "tun device",
+      "digest mismatch refused",
+      "engine runs hello",
+      "memory limit",
+      "pids limit",
+      "network none is none",
+      "output quota holds",
+    ]);
+    expect(readdirSync(dataDir)).to.deep.equal([]);
+    expect(mountPoints().filter((path) => path.startsWith(dataDir))).to.deep.equal([]);
+  });
+
+  it("says what is missing and what to do", async () => {
+    const probes = await runProbes({ dataDir, minFreeBytes: Number.MAX_SAFE_INTEGER }, quiet);
+    const disk = probes.find(({ name }) => name === "disk free");
+    expect(disk).to.have.property("ok", false);
+    expect(disk?.fix).to.match(/^Free at least/);
+    expect(provenCapabilities(probes)).to.not.include("container");
+  });
+});
+
+describe("provenCapabilities", () => {
+  const probe = (capability: Probe["capability"], ok: boolean): Probe => ({ name: "", capability, ok, detail: "" });
+
+  it("needs every probe of a capability to pass", () => {
+    expect(provenCapabilities([probe("limits", true), probe("limits", false), probe("mesh", true)])).to.deep.equal([
+      "mesh",
+    ]);
+  });
+});

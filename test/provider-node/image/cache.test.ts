@@ -1,0 +1,33 @@
+import { utimesSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "chai";
+import { evictImages, noteUse } from "../../../provider-node/src/image/cache.ts";
+import { importImage } from "../../../provider-node/src/image/import.ts";
+import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
+import { busyboxImage } from "../../support/images.ts";
+
+describe("evictImages", function () {
+  this.timeout(30_000);
+  let bench: EngineBench;
+  before(async () => {
+    bench = await openEngineBench();
+  });
+  after(() => bench.close());
+
+  it("drops an image only when the cache is too large, nobody needs it and it is not fresh", async () => {
+    const { digest, dir } = await busyboxImage();
+    const evict = (maxBytes: number) => evictImages(maxBytes, bench.store, quiet);
+    noteUse(digest, bench.store);
+    expect(await evict(0)).to.deep.equal([]);
+    utimesSync(join(bench.store.folder, "image-use", digest.replace(":", "-")), 1, 1);
+    expect(await evict(2 ** 40)).to.deep.equal([]);
+
+    const attempt = bench.shell("true");
+    await bench.engine.prepare(attempt, quiet);
+    expect(await evict(0)).to.deep.equal([]);
+    await bench.engine.cleanup(attempt.name, quiet);
+    expect(await evict(0)).to.deep.equal([digest]);
+    expect((await bench.store.run(["images", "--quiet"], quiet)).stdout).to.equal("");
+    await importImage(dir, digest, bench.store, quiet);
+  });
+});

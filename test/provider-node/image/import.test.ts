@@ -1,0 +1,46 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import { importImage, removeImage } from "../../../provider-node/src/image/import.ts";
+import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
+import { busyboxImage } from "../../support/images.ts";
+
+describe("importImage", function () {
+  this.timeout(30_000);
+  let bench: EngineBench;
+  let folder: string;
+  before(async () => {
+    bench = await openEngineBench();
+    folder = mkdtempSync(join(tmpdir(), "berth-Import-")); // podman alone refuses capitals in a path
+  });
+  after(async () => {
+    rmSync(folder, { recursive: true, force: true });
+    await bench.close();
+  });
+
+  it("gives the config's digest as id, and does not read the layout again once it is there", async () => {
+    const { digest, configDigest } = await busyboxImage();
+    expect(`sha256:${await importImage("/nowhere", digest, bench.store, quiet)}`).to.equal(configDigest);
+  });
+
+  it("imports from the verified manifest, whatever index.json points at", async () => {
+    const { dir, digest } = await busyboxImage();
+    cpSync(dir, join(folder, "Layout"), { recursive: true });
+    writeFileSync(join(folder, "Layout/index.json"), '{"schemaVersion":2,"manifests":[]}');
+    await removeImage(digest, bench.store, quiet);
+    expect(await importImage(join(folder, "Layout"), digest, bench.store, quiet)).to.match(/^[0-9a-f]{64}$/);
+  });
+
+  it("lets nothing into the store that does not match", async () => {
+    const { dir, digest } = await busyboxImage();
+    const layout = join(folder, "bad");
+    cpSync(dir, layout, { recursive: true });
+    await removeImage(digest, bench.store, quiet);
+    const manifest = join(layout, "blobs/sha256", digest.slice(7));
+    writeFileSync(manifest, `${readFileSync(manifest, "utf8")} `);
+    const error = await importImage(layout, digest, bench.store, quiet).catch((thrown: unknown) => thrown);
+    expect(error).to.have.property("code", "IMAGE_DIGEST_MISMATCH");
+    expect((await bench.store.run(["images", "--quiet"], quiet)).stdout).to.equal("");
+  });
+});
