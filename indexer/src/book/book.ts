@@ -1,0 +1,176 @@
+import {
+  type Address,
+  depositUp,
+  type Hex,
+  type JobId,
+  type NodeLimits,
+  type NodeUse,
+  type Offer,
+  type Request,
+} from "@berth/protocol";
+import { createTermsClass, type TermsClass } from "./terms-class.ts";
+
+/** An offer whose signature was checked when it came in. */
+export interface BookOffer {
+  offerHash: Hex;
+  offer: Offer;
+  signature: Hex;
+  /** The account that signed it; it counts while this is the node's key. */
+  signer: Address;
+  /** Place in the order of arrival. */
+  seq: number;
+}
+
+/** What the chain says of a node. */
+export interface BookNode {
+  operator: Address;
+  index: number;
+  key: Address | null;
+  /** unix seconds */
+  validTo: number;
+  /** Null until the operator sets them. */
+  limits: NodeLimits | null;
+  use: NodeUse;
+}
+
+/** A request that waits for its match. */
+export interface OpenRequest {
+  jobId: JobId;
+  request: Request;
+  signature: Hex;
+  payerSignature: Hex;
+  /** On chain already, with its price reserved? */
+  posted: boolean;
+  /** unix milliseconds; for a posted request nobody handed in, the time of its block */
+  receivedAtMs: number;
+}
+
+/** The book as the engine reads it. Its content decides every answer; the order in which it was filled does not. */
+export interface BookView {
+  offers(): Iterable<BookOffer>;
+  /** Offers whose token, verifier and arbiter terms are those of `request`. */
+  sameTerms(request: Request): Iterable<BookOffer>;
+  /** Token units; no offer of the same terms costs less for one replica. Undefined when there is none. */
+  leastDeposit(request: Request): bigint | undefined;
+  node(operator: Address, index: number): BookNode | undefined;
+  deactivated(identity: Address): boolean;
+  /** Who signs for an identity: its owner, its last one when it was deactivated, itself when that never changed. */
+  controller(identity: Address): Address;
+  /** Token units. */
+  freeStake(operator: Address, token: Address): bigint;
+  balance(account: Address, token: Address): bigint;
+}
+
+export interface Book extends BookView {
+  putOffer(offer: BookOffer): void;
+  dropOffer(offerHash: Hex): void;
+  has(offerHash: Hex): boolean;
+  putNode(node: BookNode): void;
+  dropNode(operator: Address, index: number): void;
+  setDeactivated(identity: Address, deactivated: boolean): void;
+  /** Null: the identity itself. */
+  setController(identity: Address, controller: Address | null): void;
+  setFreeStake(operator: Address, token: Address, amount: bigint): void;
+  setBalance(account: Address, token: Address, amount: bigint): void;
+  /** Drops offers that nobody can match any more. */
+  dropExpired(now: number): void;
+  readonly size: number;
+  /** Grows with every change, other than of balances, after which a request may find what it did not find before. */
+  readonly version: number;
+}
+
+export function createBook(): Book {
+  const offers = new Map<Hex, BookOffer>();
+  const classes = new Map<string, TermsClass>();
+  const nodes = new Map<string, BookNode>();
+  const gone = new Set<Address>();
+  const controllers = new Map<Address, Address>();
+  const stakes = new Map<string, bigint>();
+  const balances = new Map<string, bigint>();
+  let version = 0;
+
+  function dropOffer(offerHash: Hex): void {
+    const found = offers.get(offerHash);
+    if (found === undefined) return;
+    offers.delete(offerHash);
+    const key = termsKey(found.offer);
+    const peers = classes.get(key);
+    peers?.drop(offerHash);
+    if (peers?.size === 0) classes.delete(key);
+  }
+
+  return {
+    offers: () => offers.values(),
+    sameTerms: (request) => classes.get(termsKey(request))?.offers() ?? [],
+    leastDeposit(request) {
+      const floor = classes.get(termsKey(request))?.floor();
+      return floor === undefined ? undefined : depositUp(request, floor);
+    },
+    node: (operator, index) => nodes.get(nodeId(operator, index)),
+    deactivated: (identity) => gone.has(identity),
+    controller: (identity) => controllers.get(identity) ?? identity,
+    freeStake: (operator, token) => stakes.get(accountId(operator, token)) ?? 0n,
+    balance: (account, token) => balances.get(accountId(account, token)) ?? 0n,
+    putOffer(offer) {
+      dropOffer(offer.offerHash);
+      offers.set(offer.offerHash, offer);
+      const key = termsKey(offer.offer);
+      const peers = classes.get(key) ?? createTermsClass();
+      peers.put(offer);
+      classes.set(key, peers);
+      version += 1;
+    },
+    dropOffer,
+    has: (offerHash) => offers.has(offerHash),
+    putNode(node) {
+      nodes.set(nodeId(node.operator, node.index), node);
+      version += 1;
+    },
+    dropNode(operator, index) {
+      nodes.delete(nodeId(operator, index));
+    },
+    setDeactivated(identity, deactivated) {
+      if (deactivated === gone.has(identity)) return;
+      if (deactivated) gone.add(identity);
+      else gone.delete(identity);
+      version += 1;
+    },
+    setController(identity, controller) {
+      if (controller === null) controllers.delete(identity);
+      else controllers.set(identity, controller);
+    },
+    setFreeStake(operator, token, amount) {
+      set(stakes, accountId(operator, token), amount);
+      version += 1;
+    },
+    setBalance: (account, token, amount) => set(balances, accountId(account, token), amount),
+    dropExpired(now) {
+      for (const { offer, offerHash } of offers.values()) if (offer.expiresAt < now) dropOffer(offerHash);
+    },
+    get size() {
+      return offers.size;
+    },
+    get version() {
+      return version;
+    },
+  };
+}
+
+export function nodeId(operator: Address, index: number): string {
+  return `${operator}|${index}`;
+}
+
+export function accountId(account: Address, token: Address): string {
+  return `${account}|${token}`;
+}
+
+/** The members that a request and an offer must have in common. */
+function termsKey(order: Request | Offer): string {
+  const { token, verifier, verifierData, arbiter, arbiterData, arbiterFee } = order;
+  return [token, verifier, verifierData, arbiter, arbiterData, arbiterFee].join("|");
+}
+
+function set(map: Map<string, bigint>, key: string, value: bigint): void {
+  if (value === 0n) map.delete(key);
+  else map.set(key, value);
+}

@@ -1,0 +1,61 @@
+import { type Rpc, toMarketError } from "@berth/chain";
+import { type Address, type Hex, MarketError } from "@berth/protocol";
+import { hexToBigInt, recoverAddress, size, slice } from "viem";
+
+/** What contract accounts answer when a signature is theirs (ERC-1271). */
+const MAGIC = "0x1626ba7e";
+const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
+const isValidSignatureAbi = [
+  {
+    type: "function",
+    name: "isValidSignature",
+    stateMutability: "view",
+    inputs: [
+      { name: "hash", type: "bytes32" },
+      { name: "signature", type: "bytes" },
+    ],
+    outputs: [{ name: "", type: "bytes4" }],
+  },
+] as const;
+
+/** The account whose key made `signature`, or undefined when the contracts would not accept its form. */
+export async function signerOf(hash: Hex, signature: Hex): Promise<Address | undefined> {
+  if (size(signature) !== 65) return undefined;
+  const v = Number.parseInt(signature.slice(-2), 16);
+  if ((v !== 27 && v !== 28) || hexToBigInt(slice(signature, 32, 64)) > HALF_ORDER) return undefined;
+  try {
+    return (await recoverAddress({ hash, signature })).toLowerCase() as Address;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Did `account` sign `hash`? Keys are checked here; where the account is a contract it is asked (ERC-1271).
+ * Throws RPC_UNAVAILABLE when a contract cannot be asked.
+ */
+export async function isSignedBy(rpc: Rpc, account: Address, hash: Hex, signature: Hex): Promise<boolean> {
+  if ((await signerOf(hash, signature)) === account.toLowerCase()) return true;
+  try {
+    const code = await rpc.client.getCode({ address: account });
+    if (code === undefined || code === "0x") return false;
+    const answer = await rpc.client.readContract({
+      address: account,
+      abi: isValidSignatureAbi,
+      functionName: "isValidSignature",
+      args: [hash, signature],
+    });
+    return answer === MAGIC;
+  } catch (error) {
+    const failure = toMarketError(error, { action: `Asking ${account} about a signature` });
+    if (failure.code === "REVERTED") return false;
+    if (failure.code === "RPC_ERROR") return false;
+    throw failure;
+  }
+}
+
+export function badSignature(what: string, signer: string): MarketError {
+  return new MarketError("BAD_SIGNATURE", `The ${what} is not signed by ${signer}.`, {
+    hint: "Sign the EIP-712 data with that account's key, for this chain id and this market's address.",
+  });
+}

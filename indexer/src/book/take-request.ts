@@ -1,0 +1,135 @@
+import type { Rpc } from "@berth/chain";
+import {
+  type Address,
+  type Deployment,
+  type Hex,
+  type JobId,
+  jobIdOf,
+  MarketError,
+  orderToJson,
+  type Request,
+  ZERO_ADDRESS,
+} from "@berth/protocol";
+import type { Database } from "../store/database.ts";
+import { putRequest, type RequestRow, requests, setSources } from "../store/orders.ts";
+import { selectRows } from "../store/rows.ts";
+import { jobs } from "../store/tables.ts";
+import type { LiveBook } from "./live-book.ts";
+import { isFunded } from "./open-index.ts";
+import { badSignature, isSignedBy } from "./signatures.ts";
+
+/** Open signed requests that one payer may have at a time, and that without the money for the next one. */
+const MAX_OPEN_PER_PAYER = 200;
+const MAX_OPEN_UNFUNDED = 5;
+/** Open signed requests without the money that all payers may have together: payers are free. */
+const MAX_UNFUNDED = 1000;
+/** Places that are kept of one request's content. */
+const MAX_SOURCES = 8;
+
+export interface SignedBody {
+  request: Request;
+  signature: Hex;
+  payerSignature: Hex;
+  sources: string[];
+}
+
+export interface TakeRequestOptions {
+  rpc: Rpc;
+  db: Database;
+  live: LiveBook;
+  deployment: Deployment;
+  nowMs: number;
+  now: number;
+}
+
+/**
+ * Checks a signed request and keeps it until it is matched or expires. The same request again adds its sources.
+ * Who controls an identity signs for it, as the contracts have it.
+ * Throws REQUEST_EXPIRED, REQUEST_UNSOUND, BAD_SIGNATURE, REQUEST_CLOSED, TOO_MANY_REQUESTS.
+ */
+export async function takeRequest(body: SignedBody, options: TakeRequestOptions): Promise<JobId> {
+  const { request, signature, payerSignature, sources } = body;
+  const { rpc, db, live, deployment, nowMs, now } = options;
+  const jobId = jobIdOf(deployment, request);
+  if (request.openUntil < now) {
+    throw new MarketError("REQUEST_EXPIRED", `The request was open until ${request.openUntil}; it is ${now}.`, {
+      hint: "Sign a new request with a later `openUntil`, and check this machine's clock.",
+    });
+  }
+  requireSound(request);
+  await requireSignedFor("requester", signature);
+  if (request.payer !== request.requester) await requireSignedFor("payer", payerSignature);
+  const row: Omit<RequestRow, "seq"> = {
+    jobId,
+    receivedAtMs: nowMs,
+    payer: request.payer,
+    openUntil: request.openUntil,
+    request: orderToJson(request),
+    signature,
+    payerSignature,
+    sources: [...new Set(sources)].slice(0, MAX_SOURCES),
+  };
+  const seq = await db.transaction(async (query) => {
+    const [known] = await selectRows(query, requests, "WHERE t.job_id = unhex($1)", [jobId]);
+    if (known !== undefined) {
+      await setSources(query, jobId, [...new Set([...known.sources, ...sources])].slice(0, MAX_SOURCES));
+      return undefined;
+    }
+    const [job] = await selectRows(query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);
+    if (job?.state === "cancelled") throw closed(jobId);
+    if (job === undefined) requireQuota(request, live, now);
+    return putRequest(query, row);
+  });
+  if (seq !== undefined) await live.putRequest({ ...row, seq });
+  return jobId;
+
+  async function requireSignedFor(role: "requester" | "payer", given: Hex): Promise<void> {
+    const identity = request[role];
+    const controller = live.book.controller(identity);
+    if (await isSignedBy(rpc, controller, jobId, given)) return;
+    throw badSignature("request", `the ${role} ${identity}${controller === identity ? "" : `'s owner ${controller}`}`);
+  }
+}
+
+/** What no offer could make good: the contract's own checks, in its order. */
+function requireSound(request: Request): void {
+  const need = (sound: boolean, field: keyof Request, rule: string) => {
+    if (sound) return;
+    throw new MarketError("REQUEST_UNSOUND", `The market refuses this request: \`${field}\` ${rule}.`, {
+      hint: `Correct \`${field}\` and sign again.`,
+    });
+  };
+  need(request.requester !== ZERO_ADDRESS, "requester", "must not be zero");
+  need(request.replicas > 0, "replicas", "must be at least 1");
+  need(request.matcherTip <= request.maxPrice, "matcherTip", "must not be above `maxPrice`");
+  need(request.submitWindow >= request.maxSeconds, "submitWindow", "must not be below `maxSeconds`");
+  need(request.acceptWindow <= request.submitWindow, "acceptWindow", "must not be above `submitWindow`");
+  need(request.compensationBps <= 1000, "compensationBps", "must be at most 1000");
+  need(request.verifier === ZERO_ADDRESS, "verifier", "must be zero: this market settles optimistically");
+  need(request.arbiter === ZERO_ADDRESS, "arbiter", "must be zero: this market settles optimistically");
+}
+
+/** Signatures are free, so what a payer without money can leave here is little. */
+function requireQuota(request: Request, live: LiveBook, now: number): void {
+  const { payer } = request;
+  const open = live.openOf(payer, now);
+  const funded = isFunded(live.book, request);
+  const most = funded ? MAX_OPEN_PER_PAYER : MAX_OPEN_UNFUNDED;
+  if (!funded && live.unfunded() >= MAX_UNFUNDED) {
+    throw new MarketError("TOO_MANY_REQUESTS", `${MAX_UNFUNDED} requests here already wait for their payers' money.`, {
+      hint: "Deposit the price into the market first.",
+      retryable: true,
+    });
+  }
+  if (open < most) return;
+  throw new MarketError("TOO_MANY_REQUESTS", `The payer ${payer} already has ${open} open requests here.`, {
+    hint: funded ? "Wait until some are matched, or cancel them." : "Deposit the price into the market first.",
+    retryable: true,
+  });
+}
+
+function closed(jobId: Address | Hex): MarketError {
+  return new MarketError("REQUEST_CLOSED", `Job ${jobId} was cancelled on chain.`, {
+    hint: "Sign a new request with another nonce.",
+  });
+}

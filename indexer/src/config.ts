@@ -1,0 +1,112 @@
+import { readFile, stat } from "node:fs/promises";
+import { type Deployment, type Hex, MarketError, parseDeployment, parseWith } from "@berth/protocol";
+import { z } from "zod";
+
+/** Everything that an indexer is told. Read once, at the start. */
+export interface IndexerConfig {
+  deployment: Deployment;
+  rpcUrls: string[];
+  /** Folder of the embedded database. */
+  dataFolder: string;
+  /** A PostgreSQL server instead of the embedded database. */
+  databaseUrl?: string | undefined;
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** Private key of the account that sends matches; without it, this indexer only answers questions. */
+  matcherKey?: Hex | undefined;
+  /** Blocks on top of a block before it is indexed; 0: at once, rolled back when the chain changes its mind. */
+  confirmations: number;
+  /** Blocks on top of a match before it is final. */
+  finality: number;
+  /** Wait between looks at the chain's head, in milliseconds. */
+  pollMs: number;
+}
+
+/** What may be said by a flag or, under the name in capitals, by the environment. */
+const settingsSchema = z.strictObject({
+  deployment: z.string().min(1),
+  rpc: z.array(z.string().min(1)).min(1),
+  data: z.string().min(1),
+  databaseUrl: z.string().min(1).optional(),
+  host: z.string().min(1),
+  port: z.coerce.number().int().min(0).max(65_535),
+  matcherKeyFile: z.string().min(1).optional(),
+  confirmations: z.coerce.number().int().min(0).max(10_000),
+  finality: z.coerce.number().int().min(0).max(10_000),
+  pollMs: z.coerce.number().int().min(10).max(600_000),
+});
+
+export interface Flags {
+  deployment?: string;
+  rpc?: string[];
+  data?: string;
+  host?: string;
+  port?: string;
+  matcherKeyFile?: string;
+  confirmations?: string;
+  finality?: string;
+  pollMs?: string;
+}
+
+/** Flags before environment before defaults. Throws CONFIG_INVALID, DEPLOYMENT_UNREADABLE, MATCHER_KEY_INVALID, KEY_EXPOSED. */
+export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<IndexerConfig> {
+  const settings = parseWith(
+    settingsSchema,
+    {
+      deployment: flags.deployment ?? env["BERTH_DEPLOYMENT"],
+      rpc: flags.rpc ?? env["BERTH_RPC_URL"]?.split(","),
+      data: flags.data ?? env["BERTH_INDEXER_DATA"] ?? "berth-indexer-data",
+      databaseUrl: env["DATABASE_URL"],
+      host: flags.host ?? env["BERTH_INDEXER_HOST"] ?? "127.0.0.1",
+      port: flags.port ?? env["BERTH_INDEXER_PORT"] ?? 8480,
+      matcherKeyFile: flags.matcherKeyFile ?? env["BERTH_MATCHER_KEY_FILE"],
+      confirmations: flags.confirmations ?? env["BERTH_CONFIRMATIONS"] ?? 0,
+      finality: flags.finality ?? env["BERTH_FINALITY"] ?? 5,
+      pollMs: flags.pollMs ?? env["BERTH_POLL_MS"] ?? 1000,
+    },
+    { code: "CONFIG_INVALID", what: "The indexer's configuration" },
+  );
+  return {
+    deployment: await readDeployment(settings.deployment),
+    rpcUrls: settings.rpc,
+    dataFolder: settings.data,
+    databaseUrl: settings.databaseUrl,
+    host: settings.host,
+    port: settings.port,
+    matcherKey: settings.matcherKeyFile === undefined ? undefined : await readKey(settings.matcherKeyFile),
+    confirmations: settings.confirmations,
+    finality: settings.finality,
+    pollMs: settings.pollMs,
+  };
+}
+
+async function readDeployment(file: string): Promise<Deployment> {
+  try {
+    return parseDeployment(JSON.parse(await readFile(file, "utf8")));
+  } catch (cause) {
+    if (cause instanceof MarketError) throw cause;
+    throw new MarketError("DEPLOYMENT_UNREADABLE", `The deployment record ${file} cannot be read as JSON.`, {
+      hint: "Give the file that the deployment wrote with --deployment or BERTH_DEPLOYMENT.",
+      cause,
+    });
+  }
+}
+
+async function readKey(file: string): Promise<Hex> {
+  const unreadable = (cause: unknown): never => {
+    throw new MarketError("MATCHER_KEY_INVALID", `The matcher key file ${file} cannot be read.`, { cause });
+  };
+  const { mode } = await stat(file).catch(unreadable);
+  if ((mode & 0o077) !== 0 && process.platform !== "win32") {
+    throw new MarketError("KEY_EXPOSED", `Others on this machine can open the matcher key file ${file}.`, {
+      hint: `Run: chmod 600 ${file}. If anyone may have read it, replace the key.`,
+    });
+  }
+  const text = (await readFile(file, "utf8").catch(unreadable)).trim();
+  const key = text.startsWith("0x") ? text : `0x${text}`;
+  if (/^0x[0-9a-fA-F]{64}$/.test(key)) return key.toLowerCase() as Hex;
+  throw new MarketError("MATCHER_KEY_INVALID", `The file ${file} holds no private key.`, {
+    hint: "It must hold 64 hexadecimal digits and nothing else.",
+  });
+}

@@ -1,0 +1,50 @@
+import { MarketError } from "@berth/protocol";
+
+/** Orders that one address may hand in at once, and regains per second. */
+export const DEFAULT_RATE: Rate = { burst: 200, perSecond: 20 };
+/** A refused order costs its sender as much as this many good ones. */
+const REFUSAL_COST = 5;
+const MAX_SENDERS = 20_000;
+
+export interface Rate {
+  burst: number;
+  perSecond: number;
+}
+
+/** Counts what each sender handed in. Junk costs more than good orders do. */
+export interface RateLimit {
+  /** Throws RATE_LIMITED. */
+  take(sender: string): void;
+  refuse(sender: string): void;
+}
+
+export function createRateLimit({ burst, perSecond }: Rate, nowMs: () => number = Date.now): RateLimit {
+  const senders = new Map<string, { tokens: number; atMs: number }>();
+
+  function tokensOf(sender: string): number {
+    const seen = senders.get(sender);
+    if (seen === undefined) return burst;
+    return Math.min(burst, seen.tokens + ((nowMs() - seen.atMs) / 1000) * perSecond);
+  }
+
+  function spend(sender: string, tokens: number): void {
+    const left = tokensOf(sender) - tokens;
+    senders.delete(sender);
+    senders.set(sender, { tokens: left, atMs: nowMs() });
+    const oldest = senders.keys().next().value;
+    if (senders.size > MAX_SENDERS && oldest !== undefined) senders.delete(oldest);
+  }
+
+  return {
+    take(sender) {
+      if (tokensOf(sender) < 1) {
+        throw new MarketError("RATE_LIMITED", "Too many orders came from this address.", {
+          hint: `Wait a little; ${perSecond} orders a second are taken, refused ones count ${REFUSAL_COST} times.`,
+          retryable: true,
+        });
+      }
+      spend(sender, 1);
+    },
+    refuse: (sender) => spend(sender, REFUSAL_COST - 1),
+  };
+}

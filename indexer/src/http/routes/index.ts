@@ -1,0 +1,24 @@
+import type { Route } from "../route.ts";
+import { getJob, listJobs } from "./jobs.ts";
+import { getAccount, getNode, listNodes } from "./nodes.ts";
+import { listOffers, postOffer } from "./offers.ts";
+import { explainRequest, getRequest, postRequest } from "./requests.ts";
+import { getDeployment, getHealth, getReady, getStatus } from "./status.ts";
+
+/** The whole API. The server and the OpenAPI document are both made of this list. */
+export const routes: readonly Route[] = [
+  getHealth,
+  getReady,
+  getStatus,
+  getDeployment,
+  postOffer,
+  listOffers,
+  postRequest,
+  getRequest,
+  explainRequest,
+  listJobs,
+  getJob,
+  listNodes,
+  getNode,
+  getAccount,
+];

@@ -1,0 +1,115 @@
+import { toJson } from "@berth/protocol";
+import type { Query } from "../store/database.ts";
+import { deleteRows, loadRows, upsertRows } from "../store/rows.ts";
+import { keyOf, parseRow, type Table } from "../store/table.ts";
+import { type ProjectionName, projections } from "../store/tables.ts";
+import type { ProjectionKey, ProjectionRow, State } from "./state.ts";
+
+/** Rows after a step, by table; null where a rollback removed the row. What caches are fed with. */
+export type Changes = { [N in ProjectionName]: Map<string, ProjectionRow<N> | null> };
+
+/** The rows that one step touches: read once, changed in memory, written once. */
+export interface WorkingSet extends State {
+  /** From here on, what rows were before is noted for block `number`; with `undo` off, nothing is noted. */
+  beginBlock(number: number, undo: boolean): void;
+  /** Writes the changed rows and the undo log. */
+  flush(): Promise<Changes>;
+}
+
+interface UndoEntry {
+  blockNumber: number;
+  relation: ProjectionName;
+  key: string;
+  keyRow: object;
+  before: object | null;
+}
+
+export function createWorkingSet(query: Query): WorkingSet {
+  const rows = new Map<ProjectionName, Map<string, object | null>>();
+  const changed = noChanges();
+  const undo: UndoEntry[] = [];
+  let noted: Set<string> | undefined;
+  let block = 0;
+
+  return {
+    async get<N extends ProjectionName>(name: N, key: ProjectionKey<N>) {
+      const id = keyOf(projections[name], key);
+      const cached = cacheOf(name).get(id);
+      if (cached !== undefined) return (cached ?? undefined) as ProjectionRow<N> | undefined;
+      const [row] = await loadRows(query, projections[name], [key]);
+      cacheOf(name).set(id, row ?? null);
+      return row as ProjectionRow<N> | undefined;
+    },
+    put(name, row) {
+      const of: Table = projections[name];
+      const id = keyOf(of, row);
+      const mark = `${name}|${id}`;
+      if (noted !== undefined && !noted.has(mark)) {
+        noted.add(mark);
+        const keyRow = Object.fromEntries(of.key.map((column) => [column, (row as Record<string, unknown>)[column]]));
+        undo.push({ blockNumber: block, relation: name, key: id, keyRow, before: cacheOf(name).get(id) ?? null });
+      }
+      cacheOf(name).set(id, row);
+      (changed[name] as Map<string, object>).set(id, row);
+    },
+    beginBlock(number, keep) {
+      block = number;
+      noted = keep ? new Set() : undefined;
+    },
+    async flush() {
+      for (const name of names) {
+        await upsertRows(query, projections[name] as Table, [...changed[name].values()] as never[]);
+      }
+      if (undo.length > 0) {
+        await query(
+          `INSERT INTO undo (block_number, relation, key, key_row, before)
+           SELECT "blockNumber"::bigint, relation, key, "keyRow"::jsonb, before::jsonb FROM json_to_recordset($1::json)
+             AS r("blockNumber" text, relation text, key text, "keyRow" text, before text)`,
+          [toJson(undo)],
+        );
+      }
+      return changed;
+    },
+  };
+
+  function cacheOf(name: ProjectionName): Map<string, object | null> {
+    let cache = rows.get(name);
+    if (cache === undefined) {
+      cache = new Map();
+      rows.set(name, cache);
+    }
+    return cache;
+  }
+}
+
+/** Puts every row back to what it was before the first block above `to`, exactly. */
+export async function undoAbove(query: Query, to: number): Promise<Changes> {
+  const entries = await query<{ relation: ProjectionName; key: string; keyRow: object; before: object | null }>(
+    `SELECT DISTINCT ON (relation, key) relation, key, key_row AS "keyRow", before
+     FROM undo WHERE block_number > $1::bigint ORDER BY relation, key, block_number`,
+    [String(to)],
+  );
+  const changes = noChanges();
+  for (const name of names) {
+    const of: Table = projections[name];
+    const mine = entries.filter(({ relation }) => relation === name);
+    const restored = mine.flatMap(({ before }) => (before === null ? [] : [parseRow(of, { ...before })]));
+    await deleteRows(
+      query,
+      of,
+      mine.filter(({ before }) => before === null).map(({ keyRow }) => keyRow),
+    );
+    await upsertRows(query, of, restored);
+    const into = changes[name] as Map<string, object | null>;
+    for (const { key } of mine) into.set(key, null);
+    for (const row of restored) into.set(keyOf(of, row), row);
+  }
+  await query("DELETE FROM undo WHERE block_number > $1::bigint", [String(to)]);
+  return changes;
+}
+
+const names = Object.keys(projections) as ProjectionName[];
+
+function noChanges(): Changes {
+  return Object.fromEntries(names.map((name) => [name, new Map()])) as unknown as Changes;
+}

@@ -1,0 +1,223 @@
+/** A step of the schema. Once released it never changes: the next change is a new step. */
+export interface Migration {
+  version: number;
+  name: string;
+  sql: string;
+}
+
+export const migrations: readonly Migration[] = [
+  {
+    version: 1,
+    name: "chain, projections and orders",
+    sql: `
+      -- Hexadecimal text, as programs write hashes, from and to the bytes that are stored.
+      CREATE FUNCTION hex(value bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        AS $$ SELECT '0x' || encode(value, 'hex') $$;
+      CREATE FUNCTION unhex(value text) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        AS $$ SELECT decode(substr(value, 3), 'hex') $$;
+
+      -- Which market this is a copy of. One row.
+      CREATE TABLE origin (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        chain_id bigint NOT NULL,
+        genesis bytea NOT NULL,
+        from_block bigint NOT NULL,
+        identity bytea NOT NULL,
+        staking bytea NOT NULL,
+        market bytea NOT NULL
+      );
+
+      -- The newest blocks; the highest is the cursor.
+      CREATE TABLE blocks (
+        number bigint PRIMARY KEY,
+        hash bytea NOT NULL,
+        parent_hash bytea NOT NULL,
+        timestamp bigint NOT NULL
+      );
+      CREATE TABLE logs (
+        block_number bigint NOT NULL,
+        log_index bigint NOT NULL,
+        block_hash bytea NOT NULL,
+        timestamp bigint NOT NULL,
+        transaction_hash bytea NOT NULL,
+        transaction_index bigint NOT NULL,
+        address bytea NOT NULL,
+        topics bytea NOT NULL,
+        data bytea NOT NULL,
+        PRIMARY KEY (block_number, log_index)
+      );
+      -- What a row was before a block touched it (null: it was not there).
+      CREATE TABLE undo (
+        block_number bigint NOT NULL,
+        relation text NOT NULL,
+        key text NOT NULL,
+        key_row jsonb NOT NULL,
+        before jsonb,
+        PRIMARY KEY (block_number, relation, key)
+      );
+
+      CREATE TABLE identities (
+        identity bytea PRIMARY KEY,
+        owner bytea,
+        deactivated boolean NOT NULL,
+        content_url text,
+        content_valid_to numeric NOT NULL
+      );
+      CREATE TABLE nodes (
+        operator bytea NOT NULL,
+        index bigint NOT NULL,
+        key bytea,
+        wg_key bytea,
+        prefix numeric,
+        valid_to bigint NOT NULL,
+        key_version bigint NOT NULL,
+        wg_endpoint text NOT NULL,
+        content_url text NOT NULL,
+        revoked boolean NOT NULL,
+        epoch bigint NOT NULL,
+        limits_hash bytea,
+        limits jsonb,
+        active bigint NOT NULL,
+        cpu_milli bigint NOT NULL,
+        memory_mib bigint NOT NULL,
+        disk_mib bigint NOT NULL,
+        gpus bigint NOT NULL,
+        PRIMARY KEY (operator, index)
+      );
+      CREATE TABLE stakes (
+        operator bytea NOT NULL,
+        token bytea NOT NULL,
+        free numeric NOT NULL,
+        locked numeric NOT NULL,
+        exiting numeric NOT NULL,
+        exit_ready_at bigint NOT NULL,
+        PRIMARY KEY (operator, token)
+      );
+      CREATE TABLE balances (
+        account bytea NOT NULL,
+        token bytea NOT NULL,
+        amount numeric NOT NULL,
+        PRIMARY KEY (account, token)
+      );
+      CREATE TABLE jobs (
+        job_id bytea PRIMARY KEY,
+        state text NOT NULL,
+        request jsonb,
+        requester bytea,
+        payer bytea,
+        token bytea,
+        matcher bytea,
+        spent numeric NOT NULL,
+        open_replicas bigint NOT NULL,
+        posted_at bigint,
+        matched_at bigint,
+        posted_tx bytea,
+        matched_tx bytea,
+        cancelled_tx bytea,
+        first_block bigint NOT NULL,
+        first_log bigint NOT NULL
+      );
+      CREATE UNIQUE INDEX jobs_order ON jobs (first_block, first_log);
+      CREATE INDEX jobs_requester ON jobs (requester, first_block, first_log);
+      CREATE INDEX jobs_state ON jobs (state, first_block, first_log);
+      CREATE TABLE replicas (
+        job_id bytea NOT NULL,
+        replica bigint NOT NULL,
+        operator bytea NOT NULL,
+        index bigint NOT NULL,
+        state text NOT NULL,
+        offer_hash bytea NOT NULL,
+        offer jsonb NOT NULL,
+        deposit numeric NOT NULL,
+        matched_at bigint NOT NULL,
+        submitted_at bigint NOT NULL,
+        result_hash bytea,
+        result_bytes numeric,
+        claimed numeric,
+        charge numeric NOT NULL,
+        refund numeric NOT NULL,
+        slashed numeric NOT NULL,
+        compensation numeric NOT NULL,
+        reason text,
+        matched_tx bytea NOT NULL,
+        submitted_tx bytea,
+        ended_tx bytea,
+        PRIMARY KEY (job_id, replica)
+      );
+      CREATE INDEX replicas_operator ON replicas (operator, job_id);
+
+      -- Signed orders. They prove themselves, and no reorganisation touches them.
+      CREATE TABLE offers (
+        offer_hash bytea PRIMARY KEY,
+        seq bigserial NOT NULL UNIQUE,
+        received_at_ms bigint NOT NULL,
+        signer bytea NOT NULL,
+        operator bytea NOT NULL,
+        index bigint NOT NULL,
+        token bytea NOT NULL,
+        expires_at bigint NOT NULL,
+        slot text NOT NULL UNIQUE,
+        offer jsonb NOT NULL,
+        signature bytea NOT NULL
+      );
+      CREATE INDEX offers_node ON offers (operator, index);
+      CREATE INDEX offers_expiry ON offers (expires_at);
+      CREATE TABLE requests (
+        job_id bytea PRIMARY KEY,
+        seq bigserial NOT NULL UNIQUE,
+        received_at_ms bigint NOT NULL,
+        payer bytea NOT NULL,
+        open_until bigint NOT NULL,
+        request jsonb NOT NULL,
+        signature bytea NOT NULL,
+        payer_signature bytea NOT NULL,
+        sources jsonb NOT NULL
+      );
+      CREATE INDEX requests_open ON requests (open_until);
+
+      -- Every match that the engine decided to send, with what became of it.
+      CREATE TABLE tries (
+        job_id bytea NOT NULL,
+        attempt bigint NOT NULL,
+        outbox_key text NOT NULL UNIQUE,
+        state text NOT NULL,
+        at_ms bigint NOT NULL,
+        offers jsonb NOT NULL,
+        call_data bytea NOT NULL,
+        holds jsonb NOT NULL,
+        bar jsonb,
+        error jsonb,
+        transaction bytea,
+        PRIMARY KEY (job_id, attempt)
+      );
+      CREATE INDEX tries_open ON tries (job_id) WHERE state = 'sent';
+      CREATE TABLE outbox (
+        id bigserial PRIMARY KEY,
+        key text NOT NULL UNIQUE,
+        open boolean NOT NULL,
+        signed_at_ms bigint,
+        gas_cost numeric NOT NULL,
+        entry text NOT NULL
+      );
+      CREATE INDEX outbox_open ON outbox (id) WHERE open;
+      CREATE INDEX outbox_signed ON outbox (signed_at_ms);
+    `,
+  },
+  {
+    version: 2,
+    name: "who controls a deactivated identity",
+    sql: `
+      ALTER TABLE identities ADD COLUMN last_owner bytea;
+      -- DIDOwnerChanged(address indexed identity, address owner, uint256 previousChange)
+      UPDATE identities i SET last_owner = (
+        SELECT substr(l.data, 13, 20) FROM logs l
+        WHERE substr(l.topics, 1, 32) = unhex('0x38a5a6e68f30ed1ab45860a4afb34bcb2fc00f22ca462d249b8a8d40cda6f7a3')
+          AND substr(l.topics, 45, 20) = i.identity
+          AND l.address = (SELECT o.identity FROM origin o)
+          AND substr(l.data, 13, 20) <> unhex('0x0000000000000000000000000000000000000000')
+        ORDER BY l.block_number DESC, l.log_index DESC LIMIT 1);
+      UPDATE undo SET before = before || jsonb_build_object('lastOwner', before -> 'owner')
+        WHERE relation = 'identities' AND before -> 'deactivated' = 'false'::jsonb;
+    `,
+  },
+];

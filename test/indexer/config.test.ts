@@ -1,0 +1,46 @@
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import { readConfig } from "../../indexer/src/config.ts";
+
+describe("readConfig", () => {
+  const key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+  let folder: string;
+  let matcherKeyFile: string;
+  let deployment: string;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "berth-indexer-config-"));
+    matcherKeyFile = join(folder, "matcher.key");
+    deployment = join(folder, "deployment.json");
+    await writeFile(matcherKeyFile, key);
+    const [identity, staking, market, token] = ["1", "2", "3", "4"].map((digit) => `0x${digit.repeat(40)}`);
+    const tokens = [{ address: token, symbol: "T", decimals: 6 }];
+    await writeFile(deployment, JSON.stringify({ chainId: 1, fromBlock: 1, identity, staking, market, tokens }));
+  });
+  after(() => rm(folder, { recursive: true, force: true }));
+  const read = () => readConfig({ deployment, rpc: ["http://127.0.0.1:1"], matcherKeyFile }, {});
+
+  it("takes a key that only its owner can open", async () => {
+    await chmod(matcherKeyFile, 0o600);
+    expect((await read()).matcherKey).to.equal(`0x${key}`);
+  });
+
+  for (const mode of [0o640, 0o604, 0o620, 0o601]) {
+    it(`refuses a key that others can open (mode ${mode.toString(8)})`, async () => {
+      await chmod(matcherKeyFile, mode);
+      const error = await read().catch((thrown: unknown) => thrown);
+      expect(error).to.include({
+        code: "KEY_EXPOSED",
+        message: `Others on this machine can open the matcher key file ${matcherKeyFile}.`,
+      });
+      expect((error as { hint: string }).hint).to.contain(`chmod 600 ${matcherKeyFile}`);
+    });
+  }
+
+  it("says when there is no such file", async () => {
+    await rm(matcherKeyFile);
+    const error = await read().catch((thrown: unknown) => thrown);
+    expect(error).to.include({ code: "MATCHER_KEY_INVALID" });
+  });
+});
