@@ -1,0 +1,389 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { startGateway } from "@berth/content";
+import {
+  type Address,
+  canonicalBytes,
+  digestToCid,
+  documentHash,
+  type JobId,
+  MarketError,
+  parseSpec,
+  type Request,
+  type Spec,
+} from "@berth/protocol";
+import { orderNow, tokenOf } from "../chain-reads.ts";
+import { type Client, type Context, walletOf } from "../client.ts";
+import type { TrustAnchors } from "../evidence/verify-evidence.ts";
+import { formatBytes, formatMoney } from "../format.ts";
+import { type Phase, type PhaseTime, phaseClock } from "../progress.ts";
+import { receiptOf, type Sent } from "../send.ts";
+import { addInputs, type InputSource } from "./add-inputs.ts";
+import { buildRequest } from "./build-request.ts";
+import { buildSpec, type SpecOptions } from "./build-spec.ts";
+import { blindTerms, type Estimate, estimate, type Wishes } from "./estimate.ts";
+import { entriesOf, fetchResult } from "./fetch-result.ts";
+import { fund } from "./fund.ts";
+import { getJob, type Job } from "./get-job.ts";
+import { listOffers } from "./list-offers.ts";
+import { type ResolvedImage, resolveImage } from "./resolve-image.ts";
+import { postRequest, signRequest } from "./send-request.ts";
+import { approveReplica } from "./settle.ts";
+import { type Verification, verifyJob } from "./verify-job.ts";
+import { watchJob } from "./watch-job.ts";
+
+/** Where the client's content is served while nodes may need it. */
+export interface ServeOptions {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  /** How others reach it. Absent: the address listened on. */
+  url?: string | undefined;
+}
+
+/** What happens when the result is there. */
+export interface FinishOptions {
+  /** A folder that does not exist yet, or is empty. Absent: the outputs stay in the content store. */
+  out?: string | undefined;
+  /** Whom to believe about TPMs. */
+  trust?: TrustAnchors | undefined;
+  /** Pay as soon as every check passed. Default true. */
+  approve?: boolean | undefined;
+}
+
+export interface RunOptions extends FinishOptions {
+  /** `oci:DIR` or `ipfs:CID@sha256:DIGEST`. Not needed with a whole spec. */
+  image?: string | undefined;
+  /** Everything else about what to run. */
+  spec: Omit<SpecOptions, "image" | "inputs"> | Spec;
+  inputs?: readonly InputSource[] | undefined;
+  token?: string | undefined;
+  replicas?: number | undefined;
+  maxPrice?: bigint | undefined;
+  bond?: bigint | undefined;
+  region?: string | undefined;
+  challengeSeconds?: number | undefined;
+  openSeconds?: number | undefined;
+  /** Put the request on chain instead of signing it for the indexer. */
+  post?: boolean | undefined;
+  serve: ServeOptions;
+  /** Asked before money moves; throw to stop. */
+  confirm?:
+    | ((order: { estimate: Estimate | undefined; terms: Estimate["terms"]; spec: Spec }) => Promise<void>)
+    | undefined;
+}
+
+/** The facts of a run, as `berth run --json` prints them. Amounts are token units in decimal digits. */
+export interface RunReport {
+  jobId: JobId;
+  replicas: {
+    operator: Address;
+    index: number;
+    state: string;
+    outcome: string;
+    exitCode: number | null;
+    charge: string;
+    outputsCid: string | null;
+    contentUrl: string;
+  }[];
+  transactions: { what: string; hash: string; gasUsed: string }[];
+  phases: PhaseTime[];
+  verification: { ok: boolean; checks: { name: string; ok: boolean; detail: string }[] };
+  outputs: string | null;
+}
+
+/**
+ * One job from image to paid result: checks the image, finds an offer, deposits, orders, serves the content, waits,
+ * fetches, verifies, exports the outputs, and pays only when every check passed. A result that does not verify is reported, not thrown.
+ * Throws the errors of every action it is made of.
+ */
+export async function runJob(client: Client, options: RunOptions, context: Context = {}): Promise<RunReport> {
+  walletOf(client);
+  await assertFree(options.out);
+  const clock = phaseClock();
+  const say = teller(context);
+  const { image, spec } = await clock.run("image", () => prepare(client, options, say, context));
+  const { terms, found } = await clock.run("estimate", () => settleTerms(client, spec, image, options, say, context));
+  await options.confirm?.({ estimate: found, terms, spec });
+
+  await using gateway = await serveContent(client, options.serve);
+  const sent: Sent[] = [];
+  sent.push(
+    ...(await clock.run("fund", async () => {
+      const token = await tokenOf(client, terms.token);
+      const furtherTransactions = terms.replicas + (options.post === true ? 2 : 0);
+      const funding = await fund(client, { token, need: terms.maxPrice, furtherTransactions }, context);
+      say(
+        "fund",
+        funding.length === 0
+          ? "the market already holds enough"
+          : `deposited for at most ${formatMoney(terms.maxPrice, token)}`,
+      );
+      return funding;
+    })),
+  );
+  const { request, jobId } = await clock.run("request", async () => {
+    const now = await orderNow(client);
+    const built = buildRequest({ domain: client.domain, spec, terms, now, openSeconds: options.openSeconds });
+    await keep(client, spec, built.request, built.jobId, context);
+    if (options.post === true) sent.push(...(await postRequest(client, built.request, gateway.url, context)));
+    else await signRequest(client, built.request, [gateway.url], context);
+    say(
+      "request",
+      `job ${built.jobId} ${options.post === true ? "posted on chain" : "signed and handed to the indexer"}`,
+      built.jobId,
+    );
+    return built;
+  });
+  return await finish(client, { jobId, request }, options, { clock, sent, say }, context);
+}
+
+/** Takes up a job that was ordered before: serves its content, waits, fetches, verifies, pays. Throws as `runJob`. */
+export async function resumeJob(
+  client: Client,
+  jobId: JobId,
+  options: FinishOptions & { serve: ServeOptions },
+  context: Context = {},
+): Promise<RunReport> {
+  await assertFree(options.out);
+  const { request } = await getJob(client, jobId, context);
+  await using _gateway = await serveContent(client, options.serve);
+  return await finish(
+    client,
+    { jobId, request },
+    options,
+    { clock: phaseClock(), sent: [], say: teller(context) },
+    context,
+  );
+}
+
+interface Tools {
+  clock: ReturnType<typeof phaseClock>;
+  sent: Sent[];
+  say: Say;
+}
+
+async function finish(
+  client: Client,
+  order: { jobId: JobId; request: Request },
+  options: FinishOptions,
+  { clock, sent, say }: Tools,
+  context: Context,
+): Promise<RunReport> {
+  const { jobId } = order;
+  const { job, times } = await watchJob(client, order, context);
+  const matched = times.matched ?? 0;
+  clock.add("match", matched);
+  clock.add("pull", (times.running ?? times.ended) - matched);
+  clock.add("run and publish", times.ended - (times.running ?? times.ended));
+  assertDelivered(job);
+  const fetched = await clock.run("fetch", () => fetchResult(client, job, context));
+  for (const { record } of fetched) {
+    const code = record.exitCode === null ? "" : ` with code ${record.exitCode}`;
+    say(
+      "fetch",
+      `result fetched: ${record.outcome}${code}, ${formatBytes(record.outputs?.bytes ?? 0)} of outputs`,
+      jobId,
+    );
+  }
+  const verification = await clock.run("verify", () => verifyJob(client, jobId, { trust: options.trust }, context));
+  const failed = verification.checks.filter(({ ok }) => !ok);
+  say(
+    "verify",
+    failed.length === 0
+      ? `verified: ${verification.checks.length} checks passed`
+      : `NOT verified: ${failed.map(({ name }) => name).join(", ")}`,
+    jobId,
+  );
+  // Paid only when the outputs are where they were asked for.
+  const outputs = verification.ok
+    ? await clock.run("export", () => exportOutputs(client, verification, options.out, context))
+    : null;
+  if (outputs !== null) say("export", `outputs are in ${outputs}`, jobId);
+  if (verification.ok && options.approve !== false) {
+    await clock.run("approve", async () => {
+      for (const replica of job.replicas.filter(({ state }) => state === "submitted")) {
+        sent.push(await approveReplica(client, job, replica, context));
+      }
+    });
+    say("approve", "approved and settled", jobId);
+  }
+  return await report(client, jobId, verification, { phases: clock.times, sent, outputs }, context);
+}
+
+type Say = (phase: Phase, message: string, jobId?: JobId) => void;
+
+function teller({ onProgress }: Context): Say {
+  return (phase, message, jobId) => onProgress?.({ phase, message, ...(jobId === undefined ? {} : { jobId }) });
+}
+
+async function prepare(
+  client: Client,
+  options: RunOptions,
+  say: Say,
+  context: Context,
+): Promise<{ image: ResolvedImage | undefined; spec: Spec }> {
+  const image = options.image === undefined ? undefined : await resolveImage(client, options.image, context);
+  if (image !== undefined) say("image", `image ${image.digest} checked, ${formatBytes(image.bytes)}`);
+  const inputs = await addInputs(client, options.inputs ?? [], context);
+  if ("version" in options.spec) {
+    const spec = parseSpec({ ...options.spec, inputs: [...options.spec.inputs, ...inputs] });
+    const named = image ?? (await resolveImage(client, `ipfs:${spec.image.cid}@${spec.image.digest}`, context));
+    return { image: named, spec: parseSpec({ ...spec, image: { digest: named.digest, cid: named.cid } }) };
+  }
+  if (image === undefined)
+    throw new MarketError("IMAGE_MISSING", "No image is named.", { hint: "Give one, like oci:DIR." });
+  return { image, spec: buildSpec({ ...options.spec, image: { digest: image.digest, cid: image.cid }, inputs }) };
+}
+
+async function settleTerms(
+  client: Client,
+  spec: Spec,
+  image: ResolvedImage | undefined,
+  options: RunOptions,
+  say: Say,
+  context: Context,
+): Promise<{ terms: Estimate["terms"]; found: Estimate | undefined }> {
+  const token = await tokenOf(client, options.token);
+  const { replicas, maxPrice, bond, region, challengeSeconds } = options;
+  const requester = walletOf(client).address;
+  const wishes: Wishes = {
+    requester,
+    token,
+    architecture: image?.architecture,
+    replicas,
+    maxPrice,
+    bond,
+    region,
+    challengeSeconds,
+  };
+  if (options.post === true && client.indexer === undefined)
+    return { terms: blindTerms(spec, wishes), found: undefined };
+  const offers = await listOffers(client, { token: token.address }, context);
+  const found = estimate(spec, wishes, offers, await orderNow(client));
+  say("estimate", `${offers.length} offers; the cheapest fit costs at most ${formatMoney(found.price, token)}`);
+  return { terms: found.terms, found };
+}
+
+/** Serves the client's content until disposed. Throws PORT_TAKEN, ADDRESS_UNAVAILABLE, CONTENT_URL_MISSING. */
+export async function serveContent(
+  { store, log }: Client,
+  { host, port, url }: ServeOptions,
+): Promise<{ url: string } & AsyncDisposable> {
+  if (url === undefined && ["0.0.0.0", "::"].includes(host)) {
+    throw new MarketError(
+      "CONTENT_URL_MISSING",
+      `Nodes cannot reach "${host}": they need an address to fetch content from.`,
+      {
+        hint: "Give --content-url URL, or listen on one address with --content-host.",
+      },
+    );
+  }
+  const gateway = await startGateway({ store, host, port, log });
+  return { url: url ?? gateway.url, [Symbol.asyncDispose]: () => gateway.close() };
+}
+
+/** Stores the spec, and keeps it, the image and the inputs for as long as a node may ask for them. */
+async function keep({ store }: Client, spec: Spec, request: Request, jobId: JobId, { signal }: Context): Promise<void> {
+  const { cid } = await store.addBytes(canonicalBytes(spec), { signal });
+  if (cid !== digestToCid(documentHash(spec)))
+    throw new Error("the store gave the spec another CID than the chain will");
+  const until = request.openUntil + request.submitWindow;
+  for (const root of new Set([cid, spec.image.cid, ...spec.inputs.map((input) => input.cid)])) {
+    await store.pin(root, until, { owner: jobId, signal });
+  }
+}
+
+function assertDelivered({ jobId, replicas }: Job): void {
+  if (replicas.some(({ claim }) => claim !== null)) return;
+  if (replicas.some(({ reason }) => reason === "declined")) {
+    throw new MarketError(
+      "JOB_DECLINED",
+      "The node gave the job back before it began; the deposit is in the market again.",
+      {
+        hint: "Order it again: another node may take it.",
+        retryable: true,
+      },
+    );
+  }
+  throw new MarketError("JOB_NOT_DELIVERED", "The node handed in no result in time; the deposit was returned.", {
+    hint: `Order it again. \`berth show ${jobId}\` has the details.`,
+    retryable: true,
+  });
+}
+
+/** Writes the outputs of all replicas; each into a folder of its own where there are several. */
+export async function exportOutputs(
+  client: Client,
+  { replicas }: Verification,
+  out: string | undefined,
+  { signal }: Context,
+): Promise<string | null> {
+  if (out === undefined) return null;
+  for (const { replica, record } of replicas) {
+    const { outputs } = record ?? {};
+    if (outputs === null || outputs === undefined) continue;
+    const target = replicas.length === 1 ? out : join(out, String(replica));
+    const bounds = { maxBytes: outputs.bytes, maxEntries: entriesOf(outputs.files) };
+    await client.store.exportTo(outputs.cid, target, { ...bounds, signal });
+  }
+  return out;
+}
+
+async function report(
+  client: Client,
+  jobId: JobId,
+  verification: Verification,
+  { phases, sent, outputs }: { phases: PhaseTime[]; sent: readonly Sent[]; outputs: string | null },
+  context: Context,
+): Promise<RunReport> {
+  const job = await getJob(client, jobId, context);
+  const records = new Map(verification.replicas.map(({ replica, record }) => [replica, record]));
+  const transactions = sent.filter(({ what }) => what !== "approve").map(asLine);
+  const others = job.replicas.flatMap(({ replica, transactions: own }) => {
+    const name = job.replicas.length > 1 ? ` ${replica}` : "";
+    return [["match", own.matched] as const, [`submit${name}`, own.submitted] as const];
+  });
+  const seen = new Set(sent.map(({ hash }) => hash));
+  for (const [what, hash] of others) {
+    if (hash === undefined || seen.has(hash)) continue;
+    seen.add(hash);
+    const receipt = await receiptOf(client, hash, context.signal);
+    transactions.push({ what, hash, gasUsed: String(receipt?.gasUsed ?? 0n) });
+  }
+  transactions.push(...sent.filter(({ what }) => what === "approve").map(asLine));
+  return {
+    jobId,
+    replicas: job.replicas.map(({ replica, operator, index, state, reason, claim, charge, contentUrl }) => {
+      const record = records.get(replica);
+      return {
+        operator,
+        index,
+        state,
+        outcome: record?.outcome ?? reason ?? "unknown",
+        exitCode: record?.exitCode ?? null,
+        charge: String(charge ?? claim?.charge ?? 0n),
+        outputsCid: record?.outputs?.cid ?? null,
+        contentUrl,
+      };
+    }),
+    transactions,
+    phases,
+    verification: { ok: verification.ok, checks: verification.checks },
+    outputs,
+  };
+}
+
+function asLine({ what, hash, gasUsed }: Sent): RunReport["transactions"][number] {
+  return { what, hash, gasUsed: String(gasUsed) };
+}
+
+/** Nothing is overwritten, and this is known before anything is paid. Throws TARGET_EXISTS. */
+export async function assertFree(out: string | undefined): Promise<void> {
+  if (out === undefined) return;
+  const names = await readdir(out).catch((error: NodeJS.ErrnoException) => (error.code === "ENOENT" ? [] : [out]));
+  if (names.length === 0) return;
+  throw new MarketError("TARGET_EXISTS", `${out} already exists and is not empty.`, {
+    hint: "Name a folder that does not exist yet, or empty it.",
+  });
+}

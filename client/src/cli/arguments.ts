@@ -1,0 +1,42 @@
+import { type JobId, MarketError } from "@berth/protocol";
+import { InvalidArgumentError } from "commander";
+
+/** A job id in any letter case. Throws JOB_ID_INVALID. */
+export function parseJobId(text: string): JobId {
+  if (/^0x[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase() as JobId;
+  throw new MarketError("JOB_ID_INVALID", `"${text}" is not a job id.`, {
+    hint: "It is 0x and 64 hexadecimal digits; `berth ls` lists yours.",
+  });
+}
+
+/** A whole number of something; the words go into the error. */
+export function whole(what: string, least = 0): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+      throw new InvalidArgumentError(`It must be a whole number of ${what}, ${least} or more.`);
+    }
+    return value;
+  };
+}
+
+/** Cores like "0.5" as thousandths. */
+export function cores(text: string): number {
+  const milli = Math.round(Number(text) * 1000);
+  if (!/^\d+(\.\d{1,3})?$/.test(text) || milli < 10) {
+    throw new InvalidArgumentError("It must be a number of cores, 0.01 or more, like 0.5.");
+  }
+  return milli;
+}
+
+/** Collects `K=V` flags. */
+export function variable(text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("It must be NAME=VALUE.");
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** Collects a flag that may be given several times. */
+export function several(text: string, before: string[]): string[] {
+  return [...before, text];
+}

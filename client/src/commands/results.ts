@@ -1,0 +1,97 @@
+import { resolve } from "node:path";
+import { MarketError } from "@berth/protocol";
+import type { Command } from "commander";
+import { fetchPart, fetchRecord, fetchResult, logPart, readRecord, sourcesOf } from "../actions/fetch-result.ts";
+import { getJob } from "../actions/get-job.ts";
+import { assertFree, exportOutputs } from "../actions/run-job.ts";
+import { verifyJob } from "../actions/verify-job.ts";
+import { parseJobId, whole } from "../cli/arguments.ts";
+import { exitCodes } from "../cli/exit-codes.ts";
+import { checkLines } from "../cli/output.ts";
+import type { Runner } from "../cli/runner.ts";
+import type { GlobalFlags } from "../cli/session.ts";
+import { printable } from "../format.ts";
+
+/** `berth logs JOB` */
+export function addLogs(program: Command, run: Runner): void {
+  program
+    .command("logs")
+    .description("Print what a job wrote to its standard output or error.")
+    .argument("<job>", "its id")
+    .option("--stderr", "standard error instead of standard output")
+    .option("--replica <n>", "which replica (default 0)", whole("replicas"))
+    .action(async (id: string, _options, self: Command) => {
+      const flags = self.optsWithGlobals<GlobalFlags & { stderr?: boolean; replica?: number }>();
+      await run(flags, { withKey: false }, async ({ client, context }) => {
+        const job = await getJob(client, parseJobId(id), context);
+        const replica = job.replicas.find((each) => each.replica === (flags.replica ?? 0));
+        if (replica === undefined) throw new MarketError("NO_RESULT", `The job is ${job.state}: there are no logs.`);
+        const sources = await sourcesOf(client, replica, context);
+        const record = readRecord(await fetchRecord(client, replica, sources, context));
+        const name = flags.stderr === true ? "stderr" : "stdout";
+        const log = record[name];
+        if (log === null) return { json: { [name]: null }, text: "" };
+        const part = logPart(name, log);
+        await fetchPart(client, part, sources, context);
+        const bytes = await client.store.getBytes(part.cid, { maxBytes: part.maxBytes, signal: context.signal });
+        const text = new TextDecoder().decode(bytes).replace(/\n$/, "");
+        return {
+          json: { [name]: text, truncated: log.truncated },
+          text: process.stdout.isTTY ? printable(text) : text,
+        };
+      });
+    });
+}
+
+/** `berth get JOB -o DIR` */
+export function addGet(program: Command, run: Runner): void {
+  program
+    .command("get")
+    .description("Fetch a job's outputs into a folder, after verifying them.")
+    .argument("<job>", "its id")
+    .requiredOption("-o, --out <dir>", "where to put them; must not exist or be empty")
+    .option("--unverified", "put them there even if a check fails")
+    .action(async (id: string, _options, self: Command) => {
+      const flags = self.optsWithGlobals<GlobalFlags & { out: string; unverified?: boolean }>();
+      await run(flags, { withKey: false }, async ({ client, trust, context }) => {
+        const jobId = parseJobId(id);
+        const out = resolve(flags.out);
+        await assertFree(out);
+        await fetchResult(client, await getJob(client, jobId, context), context);
+        const verification = await verifyJob(client, jobId, { trust }, context);
+        const { ok, checks } = verification;
+        if (!ok && flags.unverified !== true) {
+          const failed = checks.filter((check) => !check.ok).map(({ name, detail }) => `${name}: ${detail}`);
+          throw new MarketError("NOT_VERIFIED", `The result does not verify. ${failed.join(" ")}`, {
+            hint: "`berth verify JOB` shows every check; --unverified fetches the outputs all the same.",
+          });
+        }
+        const outputs = await exportOutputs(client, verification, out, context);
+        const text = `Outputs are in ${outputs}; ${ok ? `${checks.length} checks passed` : "they are NOT verified"}.`;
+        return {
+          json: { jobId, outputs, verification: { ok, checks } },
+          text,
+          exitCode: ok ? exitCodes.ok : exitCodes.verification,
+        };
+      });
+    });
+}
+
+/** `berth verify JOB` */
+export function addVerify(program: Command, run: Runner): void {
+  program
+    .command("verify")
+    .description("Check a result from the contract's storage down to the bytes.")
+    .argument("<job>", "its id")
+    .action(async (id: string, _options, self: Command) => {
+      await run(self.optsWithGlobals(), { withKey: false }, async ({ client, trust, context }) => {
+        const jobId = parseJobId(id);
+        const { ok, checks } = await verifyJob(client, jobId, { trust }, context);
+        return {
+          json: { jobId, ok, checks },
+          text: checkLines(checks),
+          exitCode: ok ? exitCodes.ok : exitCodes.verification,
+        };
+      });
+    });
+}

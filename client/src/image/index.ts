@@ -1,0 +1,1 @@
+export { type PackedImage, type PackOptions, packImage } from "./pack.ts";

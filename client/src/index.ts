@@ -1,0 +1,49 @@
+export { addInputs, type InputSource, parseInput } from "./actions/add-inputs.ts";
+export { buildRequest, type RequestOptions } from "./actions/build-request.ts";
+export { buildSpec, type SpecOptions, traitsOf } from "./actions/build-spec.ts";
+export { blindTerms, type Estimate, estimate, type Wishes } from "./actions/estimate.ts";
+export { type FetchedResult, fetchResult } from "./actions/fetch-result.ts";
+export { deposit, type FundOptions, fund, withdraw } from "./actions/fund.ts";
+export { getJob, type Job, type JobReplica, termsOf } from "./actions/get-job.ts";
+export { getTerms } from "./actions/get-terms.ts";
+export { type JobLine, listJobs } from "./actions/list-jobs.ts";
+export { listOffers } from "./actions/list-offers.ts";
+export { parseImageReference, type ResolvedImage, resolveImage } from "./actions/resolve-image.ts";
+export {
+  type FinishOptions,
+  type RunOptions,
+  type RunReport,
+  resumeJob,
+  runJob,
+  type ServeOptions,
+  serveContent,
+} from "./actions/run-job.ts";
+export { postRequest, signRequest } from "./actions/send-request.ts";
+export { approve, cancel, finalize } from "./actions/settle.ts";
+export { type Verification, type VerifyOptions, verifyJob } from "./actions/verify-job.ts";
+export { type WatchTimes, watchJob } from "./actions/watch-job.ts";
+export type { ReplicaState } from "./chain-reads.ts";
+export { type Client, type ClientOptions, type Context, createClient } from "./client.ts";
+export type { Check } from "./evidence/checks.ts";
+export {
+  type EvidenceContext,
+  type EvidenceResult,
+  type TrustAnchors,
+  verifyEvidence,
+} from "./evidence/verify-evidence.ts";
+export { formatMoney, parseMoney, type TokenInfo } from "./format.ts";
+export { type PackedImage, type PackOptions, packImage } from "./image/pack.ts";
+export type { Explanation, Indexer, JobSummary, ListedOffer } from "./indexer.ts";
+export type { Phase, PhaseTime, ProgressEvent } from "./progress.ts";
+export type { Sent } from "./send.ts";
+export {
+  type EthersSigner,
+  type TypedDocument,
+  type Wallet,
+  type WalletMaker,
+  type WalletTransaction,
+  walletFromEthers,
+  walletFromKeyFile,
+  walletFromPrivateKey,
+  walletFromViem,
+} from "./wallet.ts";

@@ -1,0 +1,110 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fetchContent } from "@berth/content";
+import {
+  type Address,
+  canonicalBytes,
+  chargeDown,
+  digestToCid,
+  jobIdOf,
+  jobMarketAbi,
+  parseSpec,
+  type Result,
+  resultTypedData,
+  type Spec,
+  type UnsignedResult,
+  ZERO_BYTES32,
+} from "@berth/protocol";
+import { sha256 } from "viem";
+import type { PrivateKeyAccount } from "viem/accounts";
+import { type Ordered, silent, type TestMarket } from "./market.ts";
+
+/** How the played node departs from honesty. */
+export interface Mischief {
+  /** Changes the record before it is signed. */
+  record?: (record: UnsignedResult) => UnsignedResult;
+  /** Changes the claim, with the record honest. */
+  claimedCharge?: bigint;
+  signer?: PrivateKeyAccount;
+  exitCode?: number;
+  wallMs?: number;
+}
+
+const WALL_MS = 2500;
+export const OUTPUT = "forty-two\n";
+
+/** Does what a node does with a matched request: fetches from the requester, "runs", publishes, submits. */
+export async function playNode(market: TestMarket, ordered: Ordered, mischief: Mischief = {}): Promise<Result> {
+  const { request, signature, sources } = ordered;
+  const { store, deployment, offer } = market;
+  if (signature !== "0x") await market.match(request, signature);
+  const fetch = async (cid: string) => await fetchContent(cid, { sources, store, maxBytes: 2 ** 30, log: silent });
+  const specCid = digestToCid(request.specHash);
+  await fetch(specCid);
+  const spec = parseSpec(JSON.parse(new TextDecoder().decode(await store.getBytes(specCid, { maxBytes: 2 ** 20 }))));
+  await fetch(spec.image.cid);
+  for (const { cid } of spec.inputs) await fetch(cid);
+  const unsigned = await honestRecord(market, ordered, spec, mischief);
+  const changed = mischief.record?.(unsigned) ?? unsigned;
+  const signer = mischief.signer ?? market.hotKey;
+  const domain = { chainId: deployment.chainId, market: deployment.market };
+  const record: Result = { ...changed, signature: await signer.signTypedData(resultTypedData(domain, changed)) };
+  const bytes = canonicalBytes(record);
+  await store.addBytes(bytes);
+  const claim = {
+    resultHash: sha256(bytes),
+    resultBytes: BigInt(bytes.length),
+    charge: mischief.claimedCharge ?? BigInt(record.charge),
+  };
+  const terms = { request, offer, replica: 0 };
+  // The market pays for no more time than has passed since the match.
+  await market.anvil.call("evm_increaseTime", [Math.ceil((mischief.wallMs ?? WALL_MS) / 1000) + 1]);
+  await market.anvil.call("evm_mine");
+  await market.write(market.hotKey, deployment.market, jobMarketAbi, "submit", [terms, claim]);
+  return record;
+}
+
+async function honestRecord(
+  market: TestMarket,
+  { request }: Ordered,
+  spec: Spec,
+  { exitCode = 0, wallMs = WALL_MS }: Mischief,
+): Promise<UnsignedResult> {
+  const { store, deployment, offer, hotKey, folder } = market;
+  const outputsDir = join(await folder(), "out");
+  await mkdir(outputsDir);
+  await writeFile(join(outputsDir, "answer.txt"), OUTPUT);
+  const outputs = await store.addPath(outputsDir);
+  const log = async (text: string) => {
+    const bytes = new TextEncoder().encode(text);
+    return { cid: (await store.addBytes(bytes)).cid, bytes: bytes.length, truncated: false };
+  };
+  const domain = { chainId: deployment.chainId, market: deployment.market };
+  const { timestamp } = await market.anvil.call("eth_getBlockByNumber", ["latest", false]);
+  const startedMs = Number(timestamp) * 1000; // the chain's clock runs ahead of the day's here
+  return {
+    version: 1,
+    chainId: deployment.chainId,
+    market: deployment.market,
+    jobId: jobIdOf(domain, request),
+    replica: 0,
+    operator: offer.operator,
+    index: offer.index,
+    attempt: 0,
+    specHash: request.specHash,
+    imageDigest: spec.image.digest,
+    outcome: "exited",
+    exitCode,
+    message: "",
+    startedAt: new Date(startedMs).toISOString(),
+    finishedAt: new Date(startedMs + wallMs).toISOString(),
+    usage: { wallMs, cpuNs: "1000", peakBytes: 1, gpuMs: 0, inBytes: 0, outBytes: OUTPUT.length },
+    outputs: { cid: outputs.cid, bytes: outputs.contentBytes, files: outputs.files, skipped: [] },
+    stdout: await log("it works\n"),
+    stderr: await log(""),
+    evidence: null,
+    policyHash: ZERO_BYTES32,
+    charge: String(chargeDown(request, offer, Math.floor(wallMs / 1000))),
+    signer: hotKey.address.toLowerCase() as Address,
+  };
+}
