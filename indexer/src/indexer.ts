@@ -82,9 +82,10 @@ export async function startIndexer(
       log,
     });
     const caughtUp = () => follower.status().state === "following";
+    const bookBlock = () => follower.status().cursor?.number ?? -1;
     run(follower.done);
     if (config.matcherKey !== undefined) {
-      const options = { db, live, deployment, caughtUp, now, signal: stopped, log };
+      const options = { db, live, deployment, caughtUp, bookBlock, now, signal: stopped, log };
       matcher = await startMatcher({ ...options, ...matcherAccount(db) });
       run(matcher.done);
     }

@@ -106,6 +106,37 @@ describe("startIndexer", () => {
     });
   });
 
+  describe("when the chain shows a match before the book has its block", () => {
+    let indexer: RunningIndexer;
+    before(async () => {
+      const prompt = await market.node("prompt");
+      indexer = await runIndexer(market, { matcherKey, confirmations: 1, finality: 0 });
+      await market.pass(1); // what came before lies one block deep
+      await indexer.caughtUp();
+      await indexer.postOffer(await market.offer(prompt));
+    });
+    after(() => indexer?.close());
+
+    it("sends one match for a request, not a second one that fails", async () => {
+      const { matcher } = (await indexer.get("/status")).body;
+      const sent = async () => Number(await market.anvil.call("eth_getTransactionCount", [matcher, "latest"]));
+      const before = await sent();
+      const [first, second] = [await fundedRequest("xia", {}), await fundedRequest("yan", {})];
+      await market.pass(1);
+      await indexer.caughtUp();
+      await indexer.postRequest(first);
+      await eventually("the first match is mined", async () => (await sent()) === before + 1);
+      await indexer.postRequest(second);
+      await eventually("the second match is mined on top", async () => (await sent()) === before + 2);
+      await matched(indexer, first.request);
+      const lastTry = await eventually("the first try is over", async () => {
+        const { body } = await indexer.get(`/requests/${jobIdOf(market.deployment, first.request)}`);
+        return body.lastTry.state !== "sent" && body.lastTry;
+      });
+      expect([lastTry.attempt, lastTry.state]).to.deep.equal([1, "done"]);
+    });
+  });
+
   describe("with a data folder", () => {
     let folder: string;
     let open: RunningIndexer[];

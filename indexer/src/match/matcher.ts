@@ -26,6 +26,8 @@ export interface MatcherOptions {
   openOutbox: (onChange: (entry: OutboxEntry, before: OutboxState) => void) => Outbox;
   /** Is the book as new as the chain? */
   caughtUp: () => boolean;
+  /** The newest block in the book; -1 before the first. */
+  bookBlock: () => number;
   /** Unix seconds, as the chain counts them. */
   now: () => number;
   signal: AbortSignal;
@@ -50,11 +52,12 @@ interface UnderWay {
 
 /** Sends what the engine decides, once each, and learns from refusals. */
 export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
-  const { db, live, deployment, address, caughtUp, now, signal, log } = options;
+  const { db, live, deployment, address, caughtUp, bookBlock, now, signal, log } = options;
   const underWay = new Map<Hex, UnderWay>();
   const refusals = createRefusals();
   const engine = createEngine(live.book, refusals);
-  const ended: OutboxEntry[] = [];
+  /** Over on chain, and still under way here until the book has their block: else they would be decided twice. */
+  let ended: OutboxEntry[] = [];
   let rung = Promise.withResolvers<void>();
   const wake = () => rung.resolve();
 
@@ -84,7 +87,7 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     signal.addEventListener("abort", wake, { once: true });
     while (!signal.aborted) {
       try {
-        for (let entry = ended.shift(); entry !== undefined; entry = ended.shift()) await finish(entry);
+        await finishSeen();
         if (caughtUp()) await round();
       } catch (error) {
         if (signal.aborted) return; // the outbox stops at the same time; what was noted goes on at the next start
@@ -125,6 +128,12 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     track(jobId, { hold, offers: hashes });
     log.info({ job: jobId, offers: hashes, price: String(price), attempt: row.attempt }, "match decided");
     await outbox.enqueue({ key: row.outboxKey, to: deployment.market, data: callData });
+  }
+
+  async function finishSeen(): Promise<void> {
+    const seen = ended.filter(({ mined }) => mined === null || mined.blockNumber <= bookBlock());
+    ended = ended.filter((entry) => !seen.includes(entry));
+    for (const entry of seen) await finish(entry);
   }
 
   async function finish(entry: OutboxEntry): Promise<void> {

@@ -71,7 +71,7 @@ export async function runIndexer(market: TestMarket, replaced: Partial<IndexerCo
       const head = Number(await market.anvil.call("eth_blockNumber"));
       await eventually("the indexer is at the head", async () => {
         const { body } = await self.get("/status");
-        return body.state === "following" && body.indexed === head;
+        return body.state === "following" && body.indexed === head - config.confirmations;
       });
     },
     async close() {
