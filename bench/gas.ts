@@ -5,7 +5,7 @@
 import { expect } from "chai";
 import Table from "cli-table3";
 import type { ContractTransactionReceipt, ContractTransactionResponse } from "ethers";
-import { ethers } from "../test/contracts/support/actors.ts";
+import { ethers, time } from "../test/contracts/support/actors.ts";
 import {
   addressOf,
   aProfile,
@@ -16,6 +16,7 @@ import {
   matchJob,
   readyMarket,
   State,
+  termsFor,
 } from "../test/contracts/support/market.ts";
 
 const PEER_JOB_WITH_ESCROW = 564_144;
@@ -36,7 +37,7 @@ const signed = await runJob({ posted: false });
 row("signed request: match + submit + finalize", signed.total, PEER_JOB_WITH_ESCROW);
 row("signed request: match", signed.open, 100_000);
 row("submit", signed.submit, 60_000);
-row("approve", signed.end, 60_000);
+row("finalize", signed.end, 60_000);
 const posted = await runJob({ posted: true });
 row("posted request: post + match + submit + finalize", posted.total, PEER_JOB_WITH_ESCROW);
 row("publishNode (first time)", await publish(), 165_000);
@@ -59,10 +60,11 @@ async function runJob({ posted }: { posted: boolean }) {
     const match = await gasOf(
       matchJob(on, { request, offers: [offer], ...(posted ? { requesterSignature: "0x" } : {}) }),
     );
-    const terms = { request, offer, replica: 0 };
+    const terms = termsFor(on, request, offer);
     const claim = { resultHash: ethers.id("result") as `0x${string}`, resultBytes: 900n, charge: offer.baseCharge };
-    const submit = await gasOf(on.market.connect(on.nodeKey)["submit"]?.(terms, claim));
-    const end = await gasOf(on.market.connect(on.requester)["approve"]?.(terms, claim));
+    const submit = await gasOf(on.market.connect(on.nodeKey)["submit"]?.(terms, claim, "0x"));
+    await time.increase(request.challengeWindow + 1);
+    const end = await gasOf(on.market.connect(on.stranger)["finalize"]?.(terms, claim));
     const replica = await on.market["replicaOf"]?.(jobId(on, request), 0);
     expect(replica.state).to.equal(State.Settled);
     measured = { open: post + match, submit, end, total: post + match + submit + end };

@@ -32,8 +32,8 @@ library ReportData {
     /// @notice What makes a quote fresh: unknown before the match, computable by anyone after it.
     /// @param offerHash EIP-712 hash of the matched offer
     /// @param matchedAt unix seconds of the block that holds the match
-    /// @param requestNonce the request's own nonce
-    function jobNonce(bytes32 offerHash, uint40 matchedAt, bytes32 requestNonce) internal pure returns (bytes32) {
-        return keccak256(abi.encode(offerHash, matchedAt, requestNonce));
+    /// @param jobId commits to the request and so to its nonce
+    function jobNonce(bytes32 offerHash, uint40 matchedAt, bytes32 jobId) internal pure returns (bytes32) {
+        return keccak256(abi.encode(offerHash, matchedAt, jobId));
     }
 }

@@ -10,10 +10,12 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 library ExactTransfer {
     using SafeERC20 for IERC20;
 
+    error NotAToken(IERC20 token);
     error WrongAmountMoved(IERC20 token, uint256 expected, uint256 moved);
 
     /// @dev A call into this contract from inside the transfer moves the balance too, and fails the comparison.
     function take(IERC20 token, address from, uint256 amount) internal {
+        if (address(token).code.length == 0) revert NotAToken(token);
         uint256 before = token.balanceOf(address(this));
         token.safeTransferFrom(from, address(this), amount);
         uint256 current = token.balanceOf(address(this));
@@ -34,6 +36,7 @@ library ExactTransfer {
 
     /// @dev A permit that somebody else sent first is spent, but the allowance is there; a missing one shows in `take`.
     function permit(IERC20 token, uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) internal {
+        if (address(token).code.length == 0) revert NotAToken(token);
         try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
     }
 }

@@ -2,176 +2,185 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {IIdentityRegistry} from "../identity/IIdentityRegistry.sol";
+import {CappedCall} from "../libraries/CappedCall.sol";
+import {Signatures} from "../libraries/Signatures.sol";
 import {IProviderStaking} from "../staking/IProviderStaking.sol";
 import {ProviderStaking} from "../staking/ProviderStaking.sol";
-import {IJobMarket, Replica} from "./IJobMarket.sol";
-import {Ledger} from "./Ledger.sol";
+import {IMarketFloor, Replica} from "./IMarketFloor.sol";
+import {IVerifier, Verdict} from "./IVerifier.sol";
 import {Fit} from "./libraries/Fit.sol";
 import {OrderHash} from "./libraries/OrderHash.sol";
 import {Pricing} from "./libraries/Pricing.sol";
-import {NodeBook} from "./NodeBook.sol";
-import {Claim, JobId, NodeLimits, Offer, RefundReason, ReplicaState, Request, Terms} from "./Orders.sol";
+import {MarketState} from "./MarketState.sol";
+import {
+    Assignment,
+    Claim,
+    Job,
+    JobId,
+    Mode,
+    Offer,
+    RefundReason,
+    ReplicaState,
+    Request,
+    Terms
+} from "./Orders.sol";
 
 /// @title The job market; IJobMarket is its manual
-contract JobMarket is NodeBook, EIP712 {
-    /// @inheritdoc IJobMarket
+/// @notice This half is the floor, what every job goes through. What is not here is done by the desk, code that is fixed for
+/// good and works on this contract's storage: together they would be larger than a chain takes.
+contract JobMarket is IMarketFloor, MarketState {
+    /// @dev Enough for a verifier that looks at a dozen replicas or checks a handful of signatures.
+    uint256 private constant VERIFIER_GAS = 300_000;
+
+    /// @inheritdoc IMarketFloor
     IProviderStaking public immutable staking;
 
-    mapping(JobId jobId => mapping(uint16 replica => Replica)) private _replicas;
-    mapping(JobId jobId => mapping(uint16 replica => bytes32 claimHash)) private _results;
+    address private immutable _DESK;
 
-    /// @param sink who gets what slashes leave after the victim
-    constructor(IIdentityRegistry identity_, address sink) Ledger(identity_) EIP712("Berth", "1") {
+    /// @param desk a MarketDesk made for the same registry
+    /// @param sink who gets what slashes leave after everyone else
+    /// @param guardian who may stop new jobs; zero: nobody
+    constructor(IIdentityRegistry identity_, address desk, address sink, address guardian) MarketState(identity_) {
         // Made here, so that neither contract needs somebody who may set the other.
         staking = new ProviderStaking(identity_, address(this), sink);
+        _DESK = desk;
+        _guardian = guardian;
+        emit GuardianChanged(guardian);
     }
 
-    /// @inheritdoc IJobMarket
-    function post(Request calldata request, bytes calldata requesterSignature, bytes calldata payerSignature)
-        external
-        returns (JobId jobId)
-    {
-        jobId = hashRequest(request);
-        ReplicaState state = _replicas[jobId][0].state;
-        if (state != ReplicaState.None) revert WrongState(jobId, 0, state, ReplicaState.None);
-        _requireAuthorized(request, jobId, requesterSignature, payerSignature);
-        _requireOpen(request, jobId);
-
-        _replicas[jobId][0] = Replica(ReplicaState.Posted, 0, 0, bytes21(JobId.unwrap(jobId)));
-        _debit(request.payer, request.token, request.maxPrice);
-        emit RequestPosted(jobId, request.requester, request);
-    }
-
-    /// @inheritdoc IJobMarket
-    function cancel(Request calldata request) external {
-        JobId jobId = hashRequest(request);
-        ReplicaState state = _replicas[jobId][0].state;
-        bool posted = state == ReplicaState.Posted;
-        if (!posted && state != ReplicaState.None) revert WrongState(jobId, 0, state, ReplicaState.Posted);
-        if (!_controls(request.requester)) {
-            if (!posted) revert NotRequester(jobId, msg.sender);
-            if (block.timestamp <= request.openUntil) revert RequestStillOpen(jobId, request.openUntil);
+    /// @dev The desk's functions, with this contract's storage and the caller as it is.
+    // solhint-disable-next-line no-complex-fallback
+    fallback() external {
+        address desk = _DESK;
+        // solhint-disable-next-line no-inline-assembly
+        assembly {
+            calldatacopy(0, 0, calldatasize())
+            let done := delegatecall(gas(), desk, 0, calldatasize(), 0, 0)
+            returndatacopy(0, 0, returndatasize())
+            switch done
+            case 0 { revert(0, returndatasize()) }
+            default { return(0, returndatasize()) }
         }
-
-        _replicas[jobId][0].state = ReplicaState.Cancelled;
-        uint128 released = posted ? request.maxPrice : 0;
-        _credit(request.payer, request.token, released);
-        emit RequestCancelled(jobId, released);
     }
 
-    /// @inheritdoc IJobMarket
+    /// @inheritdoc IMarketFloor
     function matchJob(
         Request calldata request,
         bytes calldata requesterSignature,
         bytes calldata payerSignature,
         Offer[] calldata offers,
         bytes[] calldata offerSignatures,
-        NodeLimits[] calldata limits
+        bytes32[][] calldata operatorProofs
     ) external returns (JobId jobId) {
         bool posted;
         (jobId, posted) = _admit(request, requesterSignature, payerSignature);
-        _bindAll(request, jobId, posted, offers, offerSignatures, limits);
+        _bindAll(request, jobId, posted, offers, offerSignatures, operatorProofs);
     }
 
-    /// @inheritdoc IJobMarket
-    function accept(Request calldata request, Offer calldata offer, NodeLimits calldata limits)
+    /// @inheritdoc IMarketFloor
+    function accept(Request calldata request, Offer calldata offer, bytes32[] calldata operatorProof)
         external
         returns (JobId jobId)
     {
-        jobId = hashRequest(request);
-        ReplicaState state = _replicas[jobId][0].state;
-        if (state != ReplicaState.Posted) revert WrongState(jobId, 0, state, ReplicaState.Posted);
-        _requireCounts(request, jobId, 1, 1, 1);
+        jobId = _hashRequest(request);
+        _requireState(jobId, 0, _replicas[jobId][0].state, ReplicaState.Posted);
+        if (request.replicas != 1) revert WrongOfferCount(jobId, 1, request.replicas);
+        if (request.operators != 0) _requireAllowed(request, jobId, offer.operator, operatorProof);
         address key = _requireKey(request, offer);
         if (msg.sender != key) revert NotNode(offer.operator, offer.index, msg.sender);
 
-        _open(request, jobId, Pricing.depositUp(request, offer) + request.matcherTip, true);
-        _bind(request, jobId, 0, offer, hashOffer(offer), limits);
+        (Job memory job, bytes32 jobHash) = _open(request, jobId, _price(request, offer), true);
+        _bind(request, job, jobHash, 0, offer, hashOffer(offer));
     }
 
-    /// @inheritdoc IJobMarket
-    function decline(Terms calldata terms) external {
-        (JobId jobId, Replica memory replica) = _load(terms);
-        _requireState(jobId, terms.replica, replica.state, ReplicaState.Active);
-        _requireNode(terms.offer.operator, terms.offer.index);
-        uint40 closedAt = replica.matchedAt + terms.request.acceptWindow;
-        if (block.timestamp > closedAt) revert WindowClosed(jobId, terms.replica, closedAt);
+    /// @inheritdoc IMarketFloor
+    function submit(Terms calldata terms, Claim calldata claim, bytes calldata proof) external {
+        (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
+        _requireMode(terms, Mode.Batch);
+        _requireNode(terms.assignment.operator, terms.assignment.index);
+        _requireOpen(jobId, index, replica.matchedAt + terms.job.submitWindow);
+        if (claim.resultHash == 0) revert EmptyResult(jobId, index);
+        _requireCharge(terms, claim, block.timestamp - replica.matchedAt);
+        bool judging = false;
+        if (terms.job.verifier != address(0)) {
+            Verdict verdict = _ask(terms, claim, proof);
+            if (verdict == Verdict.Fails || verdict == Verdict.Void) {
+                revert ResultRefused(jobId, index, terms.job.verifier);
+            }
+            judging = verdict == Verdict.Pending;
+        }
+        bool instant = !judging && terms.job.challengeWindow == 0;
 
-        _replicas[jobId][terms.replica].state = ReplicaState.Refunded;
+        replica.state =
+            instant ? ReplicaState.Settled : judging ? ReplicaState.Judging : ReplicaState.Submitted;
+        replica.lastAt = uint40(block.timestamp);
+        replica.commitment = OrderHash.commitment(OrderHash.ofClaimed(OrderHash.ofTerms(terms), claim));
+        _replicas[jobId][index] = replica;
         _vacate(terms);
-        uint128 refund = _deposit(terms);
-        _credit(terms.request.payer, terms.request.token, refund);
-        emit ReplicaRefunded(jobId, terms.offer.operator, terms.replica, refund, 0, 0, RefundReason.Declined);
+        emit ResultSubmitted(jobId, terms.assignment.operator, index, judging, claim);
+        if (!instant) return;
+        _pay(terms, _depositOf(terms), claim.charge);
         _unlockBond(terms);
     }
 
-    /// @inheritdoc IJobMarket
-    function submit(Terms calldata terms, Claim calldata claim) external {
-        (JobId jobId, Replica memory replica) = _load(terms);
-        _requireState(jobId, terms.replica, replica.state, ReplicaState.Active);
-        _requireNode(terms.offer.operator, terms.offer.index);
-        uint40 closedAt = replica.matchedAt + terms.request.submitWindow;
-        if (block.timestamp > closedAt) revert WindowClosed(jobId, terms.replica, closedAt);
-        if (claim.resultHash == 0) revert EmptyResult(jobId, terms.replica);
-        uint256 most = Pricing.chargeDown(terms.request, terms.offer, block.timestamp - replica.matchedAt);
-        // Fits in 128 bits: never more than the deposit, which the match kept at or under `maxPrice`.
-        if (claim.charge > most) revert ChargeTooHigh(jobId, terms.replica, claim.charge, uint128(most));
-
-        replica.state = ReplicaState.Submitted;
-        replica.submittedAt = uint40(block.timestamp);
-        _replicas[jobId][terms.replica] = replica;
-        _results[jobId][terms.replica] = OrderHash.ofClaim(claim);
-        _vacate(terms);
-        emit ResultSubmitted(jobId, terms.offer.operator, terms.replica, claim);
-    }
-
-    /// @inheritdoc IJobMarket
+    /// @inheritdoc IMarketFloor
     function approve(Terms calldata terms, Claim calldata claim) external {
-        (JobId jobId, Replica memory replica) = _load(terms);
-        _requireState(jobId, terms.replica, replica.state, ReplicaState.Submitted);
-        if (!_controls(terms.request.requester) && !_controls(terms.request.payer)) {
-            revert NotRequester(jobId, msg.sender);
+        (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
+        if (replica.state != ReplicaState.Judging) {
+            _requireState(jobId, index, replica.state, ReplicaState.Submitted);
         }
-        _settle(terms, jobId, claim);
+        _requireClaim(terms, claim, replica);
+        if (!_controls(terms.job.requester) && !_controls(terms.job.payer)) revert NotRequester(jobId, msg.sender);
+        _settle(terms, claim, replica);
     }
 
-    /// @inheritdoc IJobMarket
+    /// @inheritdoc IMarketFloor
     function finalize(Terms calldata terms, Claim calldata claim) external {
-        (JobId jobId, Replica memory replica) = _load(terms);
-        if (replica.state == ReplicaState.Active) {
-            if (claim.resultHash != 0 || claim.resultBytes != 0 || claim.charge != 0) {
-                revert WrongClaim(jobId, terms.replica);
-            }
-            _requirePassed(jobId, terms.replica, replica.matchedAt + terms.request.submitWindow);
-            _timeOut(terms, jobId);
-        } else {
-            _requireState(jobId, terms.replica, replica.state, ReplicaState.Submitted);
-            _requirePassed(jobId, terms.replica, replica.submittedAt + terms.request.challengeWindow);
-            _settle(terms, jobId, claim);
-        }
+        (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
+        Job calldata job = terms.job;
+        ReplicaState state = replica.state;
+        if (state == ReplicaState.Active) return _timeOut(terms, claim);
+        bool disputed = state == ReplicaState.Disputed;
+        if (!disputed && state != ReplicaState.Judging) _requireState(jobId, index, state, ReplicaState.Submitted);
+        _requireClaim(terms, claim, replica);
+        uint32 window = disputed ? job.arbiterWindow : job.challengeWindow;
+        _requirePassed(jobId, index, uint256(replica.lastAt) + window);
+
+        if (state == ReplicaState.Judging) return _finishJudging(terms, claim, replica);
+        // The arbiter was silent: the requester gets back what it advanced.
+        if (disputed) _credit(job.requester, job.token, job.arbiterFee);
+        _settle(terms, claim, replica);
     }
 
-    /// @inheritdoc IJobMarket
+    /// @inheritdoc IMarketFloor
+    function identity() external view returns (IIdentityRegistry) {
+        return _IDENTITY;
+    }
+
+    /// @inheritdoc IMarketFloor
+    function balanceOf(address account, IERC20 token) external view returns (uint256) {
+        return _balances[account][address(token)];
+    }
+
+    /// @inheritdoc IMarketFloor
     function replicaOf(JobId jobId, uint16 replica) external view returns (Replica memory) {
         return _replicas[jobId][replica];
     }
 
-    /// @inheritdoc IJobMarket
-    function resultOf(JobId jobId, uint16 replica) external view returns (bytes32) {
-        return _results[jobId][replica];
+    /// @inheritdoc IMarketFloor
+    function hashRequest(Request calldata request) external view returns (JobId) {
+        return _hashRequest(request);
     }
 
-    /// @inheritdoc IJobMarket
-    function hashRequest(Request calldata request) public view returns (JobId) {
-        return JobId.wrap(_hashTypedDataV4(OrderHash.ofRequest(request)));
-    }
-
-    /// @inheritdoc IJobMarket
+    /// @inheritdoc IMarketFloor
     function hashOffer(Offer calldata offer) public view returns (bytes32) {
         return _hashTypedDataV4(OrderHash.ofOffer(offer));
+    }
+
+    function _staking() internal view override returns (IProviderStaking) {
+        return staking;
     }
 
     /// @dev Is the request posted, or signed and never used?
@@ -180,7 +189,7 @@ contract JobMarket is NodeBook, EIP712 {
         view
         returns (JobId jobId, bool posted)
     {
-        jobId = hashRequest(request);
+        jobId = _hashRequest(request);
         ReplicaState state = _replicas[jobId][0].state;
         posted = state == ReplicaState.Posted;
         if (posted) return (jobId, true);
@@ -188,9 +197,30 @@ contract JobMarket is NodeBook, EIP712 {
         _requireAuthorized(request, jobId, requesterSignature, payerSignature);
     }
 
+    function _bindAll(
+        Request calldata request,
+        JobId jobId,
+        bool posted,
+        Offer[] calldata offers,
+        bytes[] calldata offerSignatures,
+        bytes32[][] calldata operatorProofs
+    ) private {
+        _requireCounts(request, jobId, offers.length, offerSignatures.length, operatorProofs.length);
+        (Job memory job, bytes32 jobHash) = _open(request, jobId, _price(request, offers), posted);
+        for (uint16 i = 0; i < offers.length; ++i) {
+            _requireNewOperator(jobId, offers, i);
+            if (request.operators != 0) _requireAllowed(request, jobId, offers[i].operator, operatorProofs[i]);
+            bytes32 offerHash = _requireSigned(request, offers[i], offerSignatures[i]);
+            _bind(request, job, jobHash, i, offers[i], offerHash);
+        }
+    }
+
     /// @dev Turns a request into a job: takes the price from the payer, pays the tip.
-    function _open(Request calldata request, JobId jobId, uint256 price, bool posted) private {
-        _requireOpen(request, jobId);
+    function _open(Request calldata request, JobId jobId, uint256 price, bool posted)
+        private
+        returns (Job memory job, bytes32 jobHash)
+    {
+        _requireNew(request, jobId);
         if (request.matcher != address(0) && msg.sender != request.matcher) {
             revert NotMatcher(jobId, msg.sender, request.matcher);
         }
@@ -202,108 +232,109 @@ contract JobMarket is NodeBook, EIP712 {
         if (posted) _credit(request.payer, request.token, released);
         else _debit(request.payer, request.token, spent);
         _credit(msg.sender, request.token, request.matcherTip);
-        emit JobMatched(jobId, request.requester, msg.sender, spent, released, request);
-    }
-
-    function _bindAll(
-        Request calldata request,
-        JobId jobId,
-        bool posted,
-        Offer[] calldata offers,
-        bytes[] calldata offerSignatures,
-        NodeLimits[] calldata limits
-    ) private {
-        _requireCounts(request, jobId, offers.length, offerSignatures.length, limits.length);
-        _open(request, jobId, _price(request, offers), posted);
-        for (uint16 i = 0; i < offers.length; ++i) {
-            _requireNewOperator(jobId, offers, i);
-            bytes32 offerHash = _requireSigned(request, offers[i], offerSignatures[i]);
-            _bind(request, jobId, i, offers[i], offerHash, limits[i]);
-        }
+        job = _jobOf(request, jobId);
+        jobHash = OrderHash.ofJob(job);
+        emit JobMatched(jobId, request.requester, msg.sender, spent, released, request.matcherTip, job);
     }
 
     /// @dev Binds one replica to an offer whose signer was checked.
     function _bind(
         Request calldata request,
-        JobId jobId,
+        Job memory job,
+        bytes32 jobHash,
         uint16 replica,
         Offer calldata offer,
-        bytes32 offerHash,
-        NodeLimits calldata limits
+        bytes32 offerHash
     ) private {
         Fit.requireServes(request, offer, offerHash);
-        _occupy(request, offer, offerHash, limits);
-        bytes21 commitment = OrderHash.commitment(jobId, replica, offerHash);
-        _replicas[jobId][replica] = Replica(ReplicaState.Active, uint40(block.timestamp), 0, commitment);
-        // Fits in 128 bits: part of a price that was compared with `maxPrice`.
-        uint128 held = uint128(Pricing.depositUp(request, offer));
-        emit ReplicaMatched(jobId, offer.operator, replica, offerHash, held, offer);
-        if (request.bond > 0) staking.lock(offer.operator, IERC20(request.token), request.bond);
+        _requireAccepted(offer.operator, request.token);
+        _requireAccepted(offer.operator, request.verifier);
+        _requireAccepted(offer.operator, request.arbiter);
+        _occupy(request, offer, offerHash);
+
+        Assignment memory assignment = Assignment(
+            replica, offer.operator, offer.index, offerHash, Pricing.rateX18(request, offer), offer.baseCharge
+        );
+        bytes21 commitment = OrderHash.commitment(OrderHash.ofTerms(jobHash, assignment));
+        _replicas[job.jobId][replica] = Replica(ReplicaState.Active, uint40(block.timestamp), 0, commitment);
+        emit ReplicaMatched(job.jobId, offer.operator, assignment);
+        _lockBond(request, offer.operator);
     }
 
-    function _settle(Terms calldata terms, JobId jobId, Claim calldata claim) private {
-        if (_results[jobId][terms.replica] != OrderHash.ofClaim(claim)) revert WrongClaim(jobId, terms.replica);
-        _replicas[jobId][terms.replica].state = ReplicaState.Settled;
-        uint128 refund = _deposit(terms) - claim.charge;
-        _credit(terms.offer.operator, terms.request.token, claim.charge);
-        _credit(terms.request.payer, terms.request.token, refund);
-        emit ReplicaSettled(jobId, terms.offer.operator, terms.replica, claim.charge, refund);
+    /// @dev Takes capacity of the node behind `offer`, within the operator's limits.
+    function _occupy(Request calldata request, Offer calldata offer, bytes32 offerHash) private {
+        (address operator, uint32 index) = (offer.operator, offer.index);
+        uint32 epoch = _uses[operator][index].epoch;
+        if (offer.epoch != epoch) revert WrongEpoch(offerHash, offer.epoch, epoch);
+        _uses[operator][index] = Fit.add(_uses[operator][index], _limits[operator][index], request, offer);
+    }
+
+    function _lockBond(Request calldata request, address operator) private {
+        IERC20 token = IERC20(request.token);
+        uint128 least = request.minStake;
+        if (request.bond == 0 && least == 0) return;
+        uint256 staked = staking.lock(operator, token, request.bond);
+        if (staked < least) revert StakeBelowMinimum(operator, token, staked, least);
+    }
+
+    function _settle(Terms calldata terms, Claim calldata claim, Replica memory replica) private {
+        replica.state = ReplicaState.Settled;
+        _replicas[terms.job.jobId][terms.assignment.replica] = replica;
+        _pay(terms, _depositOf(terms), claim.charge);
         _unlockBond(terms);
     }
 
-    function _timeOut(Terms calldata terms, JobId jobId) private {
-        Request calldata request = terms.request;
-        address operator = terms.offer.operator;
-        _replicas[jobId][terms.replica].state = ReplicaState.Refunded;
+    function _timeOut(Terms calldata terms, Claim calldata claim) private {
+        (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
+        _requireMode(terms, Mode.Batch);
+        if (claim.resultHash != 0 || claim.resultBytes != 0 || claim.charge != 0) revert WrongClaim(jobId, index);
+        _requirePassed(jobId, index, uint256(replica.matchedAt) + terms.job.submitWindow);
+
+        replica.state = ReplicaState.Refunded;
+        _replicas[jobId][index] = replica;
         _vacate(terms);
-        uint128 refund = _deposit(terms);
-        _credit(request.payer, request.token, refund);
-        uint128 paid = 0;
-        if (request.bond > 0) {
-            // Fits in 128 bits: never more than the bond.
-            uint128 compensation = uint128(Pricing.compensationDown(request, refund));
-            paid = staking.slash(operator, IERC20(request.token), request.bond, request.payer, compensation);
-            _credit(request.payer, request.token, paid); // what reached this contract, known only now
+        uint256 deposited = _depositOf(terms);
+        _refund(terms, deposited, terms.job.bond, RefundReason.TimedOut);
+        _slashForSilence(terms, deposited);
+    }
+
+    /// @dev The challenge window is over: what the verifier says now counts.
+    function _finishJudging(Terms calldata terms, Claim calldata claim, Replica memory replica) private {
+        (JobId jobId, uint16 index) = (terms.job.jobId, terms.assignment.replica);
+        Verdict verdict = _ask(terms, claim, msg.data[:0]);
+        if (verdict == Verdict.Stands) return _settle(terms, claim, replica);
+        if (verdict == Verdict.Pending) {
+            uint256 waited = uint256(terms.job.challengeWindow) + terms.job.arbiterWindow;
+            _requirePassed(jobId, index, replica.lastAt + waited);
         }
-        emit ReplicaRefunded(jobId, operator, terms.replica, refund, request.bond, paid, RefundReason.TimedOut);
-    }
-
-    function _unlockBond(Terms calldata terms) private {
-        uint128 bond = terms.request.bond;
-        if (bond > 0) staking.unlock(terms.offer.operator, IERC20(terms.request.token), bond);
-    }
-
-    /// @dev Finds the replica that `terms` name. Its state decides nothing here, but its commitment must be theirs.
-    function _load(Terms calldata terms) private view returns (JobId jobId, Replica memory replica) {
-        jobId = hashRequest(terms.request);
-        replica = _replicas[jobId][terms.replica];
-        bytes21 commitment = OrderHash.commitment(jobId, terms.replica, hashOffer(terms.offer));
-        if (replica.commitment != commitment) revert WrongTerms(jobId, terms.replica);
-    }
-
-    function _requireAuthorized(
-        Request calldata request,
-        JobId jobId,
-        bytes calldata requesterSignature,
-        bytes calldata payerSignature
-    ) private view {
-        Fit.requireSound(request, jobId);
-        if (!_agreed(request.requester, jobId, requesterSignature)) {
-            revert BadRequestSignature(jobId, request.requester);
-        }
-        if (request.payer != request.requester && !_agreed(request.payer, jobId, payerSignature)) {
-            revert BadPayerSignature(jobId, request.payer);
+        replica.state = ReplicaState.Refunded;
+        _replicas[jobId][index] = replica;
+        if (verdict == Verdict.Fails) {
+            _refund(terms, _depositOf(terms), terms.job.bond, RefundReason.Refused);
+            // Nobody earns by it, or judges would be worth buying.
+            if (terms.job.bond > 0) _slash(terms, terms.job.bond, address(0), 0, address(0), 0);
+        } else {
+            _refund(terms, _depositOf(terms), 0, RefundReason.Undecided);
+            _unlockBond(terms);
         }
     }
 
-    /// @dev Who controls the identity speaks for the account and its money, so a key that was rotated away does not.
-    function _agreed(address account, JobId jobId, bytes calldata signature) private view returns (bool) {
-        address controller = identity.controllerOf(account);
-        return msg.sender == controller || _signed(controller, jobId, signature);
+    /// @dev No answer, or one that means nothing, counts as Pending: it opens the window and decides nothing.
+    function _ask(Terms calldata terms, Claim calldata claim, bytes calldata proof) private view returns (Verdict) {
+        bytes memory question = abi.encodeCall(IVerifier.judge, (terms, claim, proof));
+        (bool answered, uint256 word) = CappedCall.ask(terms.job.verifier, VERIFIER_GAS, question);
+        return answered && word <= uint256(type(Verdict).max) ? Verdict(word) : Verdict.Pending;
     }
 
-    function _controls(address account) private view returns (bool) {
-        return msg.sender == identity.controllerOf(account);
+    /// @dev The node's key, which must count until nothing can be asked of the node any more.
+    function _requireKey(Request calldata request, Offer calldata offer) private view returns (address key) {
+        uint40 validTo;
+        (key, validTo) = _IDENTITY.signerOf(offer.operator, offer.index);
+        uint256 needed = request.mode == Mode.Lease
+            ? uint256(request.maxSeconds) + 2 * uint256(request.heartbeatSeconds)
+            : uint256(request.submitWindow) + request.challengeWindow + request.arbiterWindow;
+        needed += block.timestamp;
+        if (validTo < needed) revert KeyExpiresTooSoon(offer.operator, offer.index, validTo, uint40(needed));
     }
 
     function _requireSigned(Request calldata request, Offer calldata offer, bytes calldata signature)
@@ -313,56 +344,56 @@ contract JobMarket is NodeBook, EIP712 {
     {
         offerHash = hashOffer(offer);
         address key = _requireKey(request, offer);
-        if (!SignatureChecker.isValidSignatureNowCalldata(key, offerHash, signature)) {
-            revert BadOfferSignature(offerHash, key);
+        if (!Signatures.signed(key, offerHash, signature)) revert BadOfferSignature(offerHash, key);
+    }
+
+    function _requireAccepted(address operator, address what) private view {
+        if (what != address(0) && !_accepted[operator][what]) revert NotAccepted(operator, what);
+    }
+
+    /// @dev Proofs are needed only where the request names its operators.
+    function _requireCounts(
+        Request calldata request,
+        JobId jobId,
+        uint256 offers,
+        uint256 signatures,
+        uint256 proofs
+    ) private pure {
+        bool whole = request.operators == 0 || proofs == offers;
+        if (offers != request.replicas || signatures != offers || !whole) {
+            revert WrongOfferCount(jobId, offers, request.replicas);
         }
     }
 
-    /// @dev The node's key, which must count until nothing can be asked of the node any more.
-    function _requireKey(Request calldata request, Offer calldata offer) private view returns (address key) {
-        if (identity.deactivated(offer.operator)) revert OperatorDeactivated(offer.operator);
-        uint40 validTo;
-        (key, validTo) = identity.keyOf(offer.operator, offer.index);
-        uint40 needed =
-            uint40(block.timestamp) + request.submitWindow + request.challengeWindow + request.arbiterWindow;
-        if (validTo < needed) revert KeyExpiresTooSoon(offer.operator, offer.index, validTo, needed);
+    function _requireCharge(Terms calldata terms, Claim calldata claim, uint256 elapsed) private pure {
+        Assignment calldata by = terms.assignment;
+        uint256 chargeable = elapsed < terms.job.maxSeconds ? elapsed : terms.job.maxSeconds;
+        uint256 most = Pricing.chargeDown(by.rateX18, by.baseCharge, chargeable);
+        if (claim.charge > most) revert ChargeTooHigh(terms.job.jobId, by.replica, claim.charge, most);
     }
 
-    function _requireOpen(Request calldata request, JobId jobId) private view {
-        if (block.timestamp > request.openUntil) revert RequestExpired(jobId, request.openUntil);
-    }
-
-    function _requirePassed(JobId jobId, uint16 replica, uint40 closesAt) private view {
-        if (block.timestamp <= closesAt) revert WindowOpen(jobId, replica, closesAt);
-    }
-
-    function _signed(address account, JobId jobId, bytes calldata signature) private view returns (bool) {
-        return SignatureChecker.isValidSignatureNowCalldata(account, JobId.unwrap(jobId), signature);
-    }
-
-    /// @dev Token units held for the replica. Fits in 128 bits: part of a price that was compared with `maxPrice`.
-    function _deposit(Terms calldata terms) private pure returns (uint128) {
-        return uint128(Pricing.depositUp(terms.request, terms.offer));
+    /// @dev A leaf is the operator, hashed twice, as OpenZeppelin's trees do: no inner node can pass for one.
+    function _requireAllowed(Request calldata request, JobId jobId, address operator, bytes32[] calldata proof)
+        private
+        pure
+    {
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(operator))));
+        if (!MerkleProof.verifyCalldata(proof, request.operators, leaf)) revert OperatorNotAllowed(jobId, operator);
     }
 
     /// @dev Token units of all replicas and the tip.
     function _price(Request calldata request, Offer[] calldata offers) private pure returns (uint256 price) {
         price = request.matcherTip;
         for (uint256 i = 0; i < offers.length; ++i) {
-            price += Pricing.depositUp(request, offers[i]);
+            Offer calldata offer = offers[i];
+            price += Pricing.depositUp(Pricing.rateX18(request, offer), offer.baseCharge, request.maxSeconds);
         }
     }
 
-    function _requireCounts(
-        Request calldata request,
-        JobId jobId,
-        uint256 offers,
-        uint256 signatures,
-        uint256 limits
-    ) private pure {
-        if (offers != request.replicas || signatures != offers || limits != offers) {
-            revert WrongOfferCount(jobId, offers, request.replicas);
-        }
+    /// @dev The same for one offer.
+    function _price(Request calldata request, Offer calldata offer) private pure returns (uint256) {
+        uint256 rate = Pricing.rateX18(request, offer);
+        return request.matcherTip + Pricing.depositUp(rate, offer.baseCharge, request.maxSeconds);
     }
 
     function _requireNewOperator(JobId jobId, Offer[] calldata offers, uint256 i) private pure {
@@ -372,7 +403,32 @@ contract JobMarket is NodeBook, EIP712 {
         }
     }
 
-    function _requireState(JobId jobId, uint16 replica, ReplicaState state, ReplicaState needed) private pure {
-        if (state != needed) revert WrongState(jobId, replica, state, needed);
+    function _jobOf(Request calldata request, JobId jobId) private pure returns (Job memory job) {
+        job.jobId = jobId;
+        job.requester = request.requester;
+        job.payer = request.payer;
+        job.token = request.token;
+        job.specHash = request.specHash;
+        job.mode = request.mode;
+        job.replicas = request.replicas;
+        job.cpuMilli = request.cpuMilli;
+        job.memoryMiB = request.memoryMiB;
+        job.diskMiB = request.diskMiB;
+        job.gpus = request.gpus;
+        job.maxSeconds = request.maxSeconds;
+        job.acceptWindow = request.acceptWindow;
+        job.submitWindow = request.submitWindow;
+        job.challengeWindow = request.challengeWindow;
+        job.heartbeatSeconds = request.heartbeatSeconds;
+        job.noticeSeconds = request.noticeSeconds;
+        job.verifier = request.verifier;
+        job.verifierData = request.verifierData;
+        job.arbiter = request.arbiter;
+        job.arbiterData = request.arbiterData;
+        job.arbiterFee = request.arbiterFee;
+        job.arbiterWindow = request.arbiterWindow;
+        job.bond = request.bond;
+        job.bounty = request.bounty;
+        job.compensationBps = request.compensationBps;
     }
 }

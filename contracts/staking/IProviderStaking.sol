@@ -17,27 +17,33 @@ struct Exit {
 }
 
 /// @title Stake that stands behind results
-/// @notice Locked stake of an operator is the sum of the bonds of its open replicas in that token. Only the market
-/// locks, unlocks and slashes. Nobody else, no owner, can move stake.
+/// @notice Locked stake of an operator is the sum of the bonds of its open replicas in that token; it cannot leave, however
+/// long ago its exit was asked for, so a slash always finds it. Only the market locks, unlocks and slashes. Nobody else, no
+/// owner, can move stake. What a slash takes is owed to whoever gets it and pulled by them.
 interface IProviderStaking {
     event Staked(address indexed operator, IERC20 indexed token, uint128 amount, address from);
     event ExitRequested(address indexed operator, IERC20 indexed token, uint128 amount, uint40 readyAt);
+    event ExitCancelled(address indexed operator, IERC20 indexed token, uint128 amount);
     event Exited(address indexed operator, IERC20 indexed token, uint128 amount, address to);
     event Locked(address indexed operator, IERC20 indexed token, uint128 amount);
     event Unlocked(address indexed operator, IERC20 indexed token, uint128 amount);
-    event Slashed(address indexed operator, IERC20 indexed token, uint128 amount, address victim, uint128 compensation);
-    event SinkWithdrawn(IERC20 indexed token, uint256 amount);
+    /// @notice A bond ended: `amount` of it was taken, the rest is free again.
+    event Slashed(address indexed operator, IERC20 indexed token, uint128 bond, uint128 amount);
+    /// @notice A part of a slash that now waits to be collected.
+    event Owed(address indexed account, IERC20 indexed token, uint128 amount);
+    event Collected(address indexed account, IERC20 indexed token, uint256 amount, address to);
 
     error NotMarket(address caller);
-    error NotController(address operator, address caller);
+    error NotController(address account, address caller);
     error StakeTooLow(address operator, IERC20 token, uint128 free, uint128 needed);
     error ZeroAmount();
     error NoExit(address operator, IERC20 token);
     error ExitNotReady(uint40 readyAt);
-    error WrongAmountReceived(IERC20 token, uint256 expected, uint256 received);
+    error NothingOwed(address account, IERC20 token);
+    error SharesAboveSlash(uint128 amount, uint256 shares);
 
     /// @notice Adds `amount` token units to the free stake of `operator`, taken from the caller. Anyone may.
-    /// @custom:reverts ZeroAmount, WrongAmountReceived (fee-on-transfer tokens)
+    /// @custom:reverts ZeroAmount; ExactTransfer's errors (fee-on-transfer tokens)
     /// @custom:emits Staked
     function stake(address operator, IERC20 token, uint128 amount) external;
 
@@ -51,37 +57,56 @@ interface IProviderStaking {
     /// @custom:emits ExitRequested
     function requestExit(address operator, IERC20 token, uint128 amount) external;
 
+    /// @notice Makes all stake on its way out free again.
+    /// @custom:reverts NotController, NoExit
+    /// @custom:emits ExitCancelled
+    function cancelExit(address operator, IERC20 token) external;
+
     /// @notice Pays a ready exit to `to`.
     /// @custom:reverts NotController, NoExit, ExitNotReady
     /// @custom:emits Exited
     function exit(address operator, IERC20 token, address to) external;
 
     /// @notice Moves free stake to locked. Market only.
+    /// @return staked token units that the operator has staked, free and locked
     /// @custom:reverts NotMarket, StakeTooLow
-    function lock(address operator, IERC20 token, uint128 amount) external;
+    function lock(address operator, IERC20 token, uint128 amount) external returns (uint256 staked);
 
     /// @notice Moves locked stake back to free. Market only.
     function unlock(address operator, IERC20 token, uint128 amount) external;
 
-    /// @notice Takes `amount` of locked stake: `compensation` becomes the market's balance for the victim, the rest goes
-    /// to the sink as a withdrawable balance. Market only.
-    /// @return paid token units of compensation that reached the market
-    function slash(address operator, IERC20 token, uint128 amount, address victim, uint128 compensation)
-        external
-        returns (uint128 paid);
+    /// @notice Ends a bond by taking `amount` of it: first what the victim gets, then what the helper gets, the rest is the
+    /// sink's. What is not taken is free again. Market only. No token moves.
+    /// @param bond token units that were locked for the replica
+    /// @param amount token units taken, at most the bond
+    /// @param compensation token units owed to `victim`
+    /// @param reward token units owed to `helper`
+    /// @custom:reverts NotMarket; SharesAboveSlash when the shares exceed `amount`, or that the bond
+    /// @custom:emits Slashed, Owed for each share that is not zero
+    function slash(
+        address operator,
+        IERC20 token,
+        uint128 bond,
+        uint128 amount,
+        address victim,
+        uint128 compensation,
+        address helper,
+        uint128 reward
+    ) external;
+
+    /// @notice Pays what slashes left for `account` to `to`. The caller controls `account`.
+    /// @custom:reverts NotController, NothingOwed
+    /// @custom:emits Collected
+    function collect(address account, IERC20 token, address to) external;
 
     function stakeOf(address operator, IERC20 token) external view returns (Stake memory);
     function exitOf(address operator, IERC20 token) external view returns (Exit memory);
+    /// @notice Token units that slashes left for an account.
+    function owedTo(address account, IERC20 token) external view returns (uint256);
     /// @notice Seconds between `requestExit` and `exit`.
     function EXIT_DELAY() external view returns (uint40); // solhint-disable-line func-name-mixedcase
     function identity() external view returns (IIdentityRegistry);
     function market() external view returns (address);
-    /// @notice Who gets what slashes leave after the victim.
+    /// @notice Who gets what slashes leave after everyone else.
     function sink() external view returns (address);
-    /// @notice Token units that slashes left for the sink.
-    function sinkBalance(IERC20 token) external view returns (uint256);
-    /// @notice Pays the sink what slashes left. Anyone may call.
-    /// @custom:reverts ZeroAmount
-    /// @custom:emits SinkWithdrawn
-    function withdrawSink(IERC20 token) external;
 }

@@ -2,17 +2,13 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IIdentityRegistry} from "../identity/IIdentityRegistry.sol";
+import {ExactTransfer} from "../libraries/ExactTransfer.sol";
 import {Exit, IProviderStaking, Stake} from "./IProviderStaking.sol";
 
 /// @title Provider stake; IProviderStaking is its manual
 contract ProviderStaking is IProviderStaking {
-    using SafeERC20 for IERC20;
-    using SafeCast for uint256;
+    using ExactTransfer for IERC20;
 
     /// @inheritdoc IProviderStaking
     uint40 public constant EXIT_DELAY = 7 days;
@@ -28,15 +24,15 @@ contract ProviderStaking is IProviderStaking {
     mapping(address operator => mapping(IERC20 token => Exit)) private _exits;
 
     /// @inheritdoc IProviderStaking
-    mapping(IERC20 token => uint256) public sinkBalance;
+    mapping(address account => mapping(IERC20 token => uint256)) public owedTo;
 
     modifier onlyMarket() {
         if (msg.sender != market) revert NotMarket(msg.sender);
         _;
     }
 
-    modifier onlyController(address operator) {
-        if (msg.sender != identity.controllerOf(operator)) revert NotController(operator, msg.sender);
+    modifier onlyController(address account) {
+        if (msg.sender != identity.controllerOf(account)) revert NotController(account, msg.sender);
         _;
     }
 
@@ -54,8 +50,7 @@ contract ProviderStaking is IProviderStaking {
         bytes32 r,
         bytes32 s
     ) external {
-        // A permit that somebody else sent first is spent, but the allowance is there.
-        try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        token.permit(amount, deadline, v, r, s);
         stake(operator, token, amount);
     }
 
@@ -74,6 +69,16 @@ contract ProviderStaking is IProviderStaking {
     }
 
     /// @inheritdoc IProviderStaking
+    function cancelExit(address operator, IERC20 token) external onlyController(operator) {
+        uint128 amount = _exits[operator][token].amount;
+        if (amount == 0) revert NoExit(operator, token);
+
+        delete _exits[operator][token];
+        _stakes[operator][token].free += amount;
+        emit ExitCancelled(operator, token, amount);
+    }
+
+    /// @inheritdoc IProviderStaking
     function exit(address operator, IERC20 token, address to) external onlyController(operator) {
         Exit memory e = _exits[operator][token];
         if (e.amount == 0) revert NoExit(operator, token);
@@ -81,16 +86,17 @@ contract ProviderStaking is IProviderStaking {
 
         delete _exits[operator][token];
         emit Exited(operator, token, e.amount, to);
-        token.safeTransfer(to, e.amount);
+        token.give(to, e.amount);
     }
 
     /// @inheritdoc IProviderStaking
-    function lock(address operator, IERC20 token, uint128 amount) external onlyMarket {
+    function lock(address operator, IERC20 token, uint128 amount) external onlyMarket returns (uint256 staked) {
         Stake memory s = _stakes[operator][token];
         if (s.free < amount) revert StakeTooLow(operator, token, s.free, amount);
 
         _stakes[operator][token] = Stake(s.free - amount, s.locked + amount);
         emit Locked(operator, token, amount);
+        return uint256(s.free) + s.locked;
     }
 
     /// @inheritdoc IProviderStaking
@@ -101,30 +107,36 @@ contract ProviderStaking is IProviderStaking {
     }
 
     /// @inheritdoc IProviderStaking
-    function slash(address operator, IERC20 token, uint128 amount, address victim, uint128 compensation)
-        external
-        onlyMarket
-        returns (uint128 paid)
-    {
-        compensation = Math.min(compensation, amount).toUint128();
-        _stakes[operator][token].locked -= amount;
-        sinkBalance[token] += amount - compensation;
-        emit Slashed(operator, token, amount, victim, compensation);
-        if (compensation == 0) return 0;
+    function slash(
+        address operator,
+        IERC20 token,
+        uint128 bond,
+        uint128 amount,
+        address victim,
+        uint128 compensation,
+        address helper,
+        uint128 reward
+    ) external onlyMarket {
+        uint256 shares = uint256(compensation) + reward;
+        if (amount > bond || shares > amount) revert SharesAboveSlash(amount, shares);
+        Stake memory s = _stakes[operator][token];
 
-        // What arrived, not what was sent: a token that began to take a fee must not make the market insolvent.
-        uint256 before = token.balanceOf(market);
-        token.safeTransfer(market, compensation);
-        paid = Math.min(token.balanceOf(market) - before, compensation).toUint128();
+        _stakes[operator][token] = Stake(s.free + (bond - amount), s.locked - bond);
+        emit Slashed(operator, token, bond, amount);
+        _owe(victim, token, compensation);
+        _owe(helper, token, reward);
+        // Fits in 128 bits: what is left of `amount`.
+        _owe(sink, token, uint128(amount - shares));
     }
 
     /// @inheritdoc IProviderStaking
-    function withdrawSink(IERC20 token) external {
-        uint256 amount = sinkBalance[token];
-        if (amount == 0) revert ZeroAmount();
-        sinkBalance[token] = 0;
-        emit SinkWithdrawn(token, amount);
-        token.safeTransfer(sink, amount);
+    function collect(address account, IERC20 token, address to) external onlyController(account) {
+        uint256 amount = owedTo[account][token];
+        if (amount == 0) revert NothingOwed(account, token);
+
+        owedTo[account][token] = 0;
+        emit Collected(account, token, amount, to);
+        token.give(to, amount);
     }
 
     /// @inheritdoc IProviderStaking
@@ -140,13 +152,15 @@ contract ProviderStaking is IProviderStaking {
     /// @inheritdoc IProviderStaking
     function stake(address operator, IERC20 token, uint128 amount) public {
         if (amount == 0) revert ZeroAmount();
-        // Any call into these contracts from inside the transfer moves the balance too and fails the comparison.
-        uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 received = token.balanceOf(address(this)) - before;
-        if (received != amount) revert WrongAmountReceived(token, amount, received);
+        token.take(msg.sender, amount);
 
         _stakes[operator][token].free += amount;
         emit Staked(operator, token, amount, msg.sender);
+    }
+
+    function _owe(address account, IERC20 token, uint128 amount) private {
+        if (amount == 0) return;
+        owedTo[account][token] += amount;
+        emit Owed(account, token, amount);
     }
 }

@@ -1,5 +1,5 @@
 import { ZERO_ADDRESS, ZERO_BYTES32 } from "./constants.ts";
-import type { NodeLimits, Offer, Request } from "./orders.ts";
+import { MODE, type NodeLimits, type Offer, type Request } from "./orders.ts";
 
 /** One reason why an offer cannot serve a request: the contract's field name and both values. */
 export interface Misfit {
@@ -35,8 +35,14 @@ export function misfits(request: Request, offer: Offer, now: number): Misfit[] {
     need(same(request[field], ZERO_BYTES32) || same(request[field], offer[field]), field, request[field], offer[field]);
   }
   need(request.maxSeconds <= offer.maxSeconds, "maxSeconds", request.maxSeconds, offer.maxSeconds);
-  const margin = request.submitWindow - request.maxSeconds;
-  need(margin >= offer.minSubmitMargin, "submitWindow", margin, offer.minSubmitMargin);
+  if (request.mode === MODE.lease) {
+    const shortest = offer.minHeartbeatSeconds;
+    const fits = shortest !== 0 && request.heartbeatSeconds >= shortest;
+    need(fits, "heartbeatSeconds", request.heartbeatSeconds, shortest === 0 ? "no leases" : shortest);
+  } else {
+    const margin = request.submitWindow - request.maxSeconds;
+    need(margin >= offer.minSubmitMargin, "submitWindow", margin, offer.minSubmitMargin);
+  }
   const settle = request.challengeWindow + request.arbiterWindow;
   need(settle <= offer.maxSettleSeconds, "challengeWindow", settle, offer.maxSettleSeconds);
   need(request.bond <= offer.maxBond, "bond", request.bond, offer.maxBond);
@@ -67,6 +73,10 @@ export interface NodeStanding {
   keyValidTo: number;
   /** Token units of free stake in the request's token. */
   freeStake: bigint;
+  /** Token units that back open replicas, in the same token. */
+  lockedStake: bigint;
+  /** Tokens, verifiers and arbiters that the operator lets its nodes sign for. */
+  accepts: readonly string[];
   deactivated: boolean;
 }
 
@@ -79,18 +89,25 @@ export function standingMisfits(request: Request, offer: Offer, node: NodeStandi
   const lists = (list: readonly string[], item: string) => list.some((entry) => same(entry, item));
   need(!node.deactivated, "operator", "active", "deactivated");
   need(offer.epoch === node.use.epoch, "epoch", offer.epoch, node.use.epoch);
-  const lastDeadline = now + request.submitWindow + request.challengeWindow + request.arbiterWindow;
+  const lastDeadline =
+    now +
+    (request.mode === MODE.lease
+      ? request.maxSeconds + 2 * request.heartbeatSeconds
+      : request.submitWindow + request.challengeWindow + request.arbiterWindow);
   need(node.keyValidTo >= lastDeadline, "keyValidTo", lastDeadline, node.keyValidTo);
+  for (const field of ["token", "verifier", "arbiter"] as const) {
+    const accepted = (field !== "token" && same(request[field], ZERO_ADDRESS)) || lists(node.accepts, request[field]);
+    need(accepted, `accepts ${field}`, request[field], node.accepts);
+  }
   need(request.bond <= node.limits.maxBond, "limits.maxBond", request.bond, node.limits.maxBond);
   need(node.use.active < node.limits.maxActive, "limits.maxActive", node.use.active + 1, node.limits.maxActive);
-  need(lists(node.limits.tokens, request.token), "limits.tokens", request.token, node.limits.tokens);
-  need(lists(node.limits.verifiers, request.verifier), "limits.verifiers", request.verifier, node.limits.verifiers);
-  need(lists(node.limits.arbiters, request.arbiter), "limits.arbiters", request.arbiter, node.limits.arbiters);
   for (const field of ["cpuMilli", "memoryMiB", "diskMiB", "gpus"] as const) {
     const free = Math.min(offer[field], node.limits[field]) - node.use[field];
     need(request[field] <= free, `free ${field}`, request[field], Math.max(0, free));
   }
   need(request.bond <= node.freeStake, "freeStake", request.bond, node.freeStake);
+  const staked = node.freeStake + node.lockedStake;
+  need(request.minStake <= staked, "minStake", request.minStake, staked);
   return found;
 }
 

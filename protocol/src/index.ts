@@ -26,20 +26,23 @@ export { parseImageJson } from "./image-json.ts";
 export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
 export {
   addressSchema,
+  assignmentSchema,
   bytes32Schema,
   bytesSchema,
+  jobSchema,
   offerSchema,
   orderToJson,
   parseWith,
   requestSchema,
+  termsSchema,
   toJson,
   uintSchema,
 } from "./order-json.ts";
 export {
   type Claim,
-  claimHash,
   jobIdOf,
   type MarketDomain,
+  MODE,
   type NodeLimits,
   nodeKeyTypedData,
   type Offer,
@@ -48,12 +51,10 @@ export {
   orderDomain,
   orderTypes,
   type Request,
-  replicaCommitment,
   requestTypedData,
-  type Terms,
   textToBytes32,
 } from "./orders.ts";
-export { chargeDown, compensationDown, depositUp, priceOf, rateX18 } from "./pricing.ts";
+export { chargeDown, chargeOfDown, compensationDown, depositOf, depositUp, priceOf, rateX18 } from "./pricing.ts";
 export { type JobNonceFields, jobNonce, REPORT_DATA_DOMAIN, type ReportDataFields, reportData } from "./report-data.ts";
 export {
   type Outcome,
@@ -67,5 +68,14 @@ export {
   type UnsignedResult,
 } from "./result.ts";
 export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
+export {
+  type Assignment,
+  claimHash,
+  type Job,
+  replicaCommitment,
+  type Terms,
+  termsHash,
+  termsOf,
+} from "./terms.ts";
 export { maskToTraits, type Trait, traitBits, traitNames, traitsToMask } from "./traits.ts";
 export { type Address, type Brand, type Hex, type JobId, MIB, type RateX18, type UnixSeconds, X18 } from "./units.ts";

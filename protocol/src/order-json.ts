@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { MarketError } from "./errors.ts";
 import type { Offer, Request } from "./orders.ts";
-import type { Address, Hex } from "./units.ts";
+import type { Assignment, Job, Terms } from "./terms.ts";
+import type { Address, Hex, JobId, RateX18 } from "./units.ts";
 
 /** An address in any letter case, turned to lower case. */
 export const addressSchema = z
@@ -42,6 +43,7 @@ export const requestSchema = z.strictObject({
   maxPrice: uintSchema(128),
   matcherTip: uintSchema(128),
   specHash: bytes32Schema,
+  mode: z.int().min(0).max(1),
   replicas: whole(16),
   cpuMilli: whole(32),
   memoryMiB: whole(32),
@@ -55,6 +57,8 @@ export const requestSchema = z.strictObject({
   acceptWindow: whole(32),
   submitWindow: whole(32),
   challengeWindow: whole(32),
+  heartbeatSeconds: whole(32),
+  noticeSeconds: whole(32),
   verifier: addressSchema,
   verifierData: bytes32Schema,
   arbiter: addressSchema,
@@ -62,7 +66,10 @@ export const requestSchema = z.strictObject({
   arbiterFee: uintSchema(128),
   arbiterWindow: whole(32),
   bond: uintSchema(128),
+  bounty: uintSchema(128),
   compensationBps: whole(16),
+  minStake: uintSchema(128),
+  operators: bytes32Schema,
   nonce: bytes32Schema,
 }) satisfies z.ZodType<Request, unknown>;
 
@@ -87,6 +94,7 @@ export const offerSchema = z.strictObject({
   region: bytes32Schema,
   maxSeconds: whole(32),
   minSubmitMargin: whole(32),
+  minHeartbeatSeconds: whole(32),
   maxSettleSeconds: whole(32),
   maxBond: uintSchema(128),
   maxCompensationBps: whole(16),
@@ -98,8 +106,54 @@ export const offerSchema = z.strictObject({
   expiresAt: whole(40),
 }) satisfies z.ZodType<Offer, unknown>;
 
+/** JSON form of what goes on to matter of a request. */
+export const jobSchema = z.strictObject({
+  jobId: bytes32Schema.transform((id) => id as JobId),
+  requester: addressSchema,
+  payer: addressSchema,
+  token: addressSchema,
+  specHash: bytes32Schema,
+  mode: z.int().min(0).max(1),
+  replicas: whole(16),
+  cpuMilli: whole(32),
+  memoryMiB: whole(32),
+  diskMiB: whole(32),
+  gpus: whole(16),
+  maxSeconds: whole(32),
+  acceptWindow: whole(32),
+  submitWindow: whole(32),
+  challengeWindow: whole(32),
+  heartbeatSeconds: whole(32),
+  noticeSeconds: whole(32),
+  verifier: addressSchema,
+  verifierData: bytes32Schema,
+  arbiter: addressSchema,
+  arbiterData: bytes32Schema,
+  arbiterFee: uintSchema(128),
+  arbiterWindow: whole(32),
+  bond: uintSchema(128),
+  bounty: uintSchema(128),
+  compensationBps: whole(16),
+}) satisfies z.ZodType<Job, unknown>;
+
+/** JSON form of who does a replica at what price. */
+export const assignmentSchema = z.strictObject({
+  replica: whole(16),
+  operator: addressSchema,
+  index: whole(32),
+  offerHash: bytes32Schema,
+  rateX18: uintSchema(256).transform((rate) => rate as RateX18),
+  baseCharge: uintSchema(128),
+}) satisfies z.ZodType<Assignment, unknown>;
+
+/** JSON form of the full terms of a replica. */
+export const termsSchema = z.strictObject({ job: jobSchema, assignment: assignmentSchema }) satisfies z.ZodType<
+  Terms,
+  unknown
+>;
+
 /** An order in JSON: a bigint becomes its decimal string. The inverse of the schemas above. */
-export function orderToJson(order: Request | Offer): Record<string, string | number> {
+export function orderToJson(order: Request | Offer | Job | Assignment): Record<string, string | number> {
   const lower = (value: string | number | bigint) =>
     typeof value === "bigint" ? String(value) : typeof value === "string" ? value.toLowerCase() : value;
   return Object.fromEntries(Object.entries(order).map(([name, value]) => [name, lower(value)]));

@@ -1,4 +1,4 @@
-import { encodeAbiParameters, hashTypedData, keccak256, stringToHex, type TypedDataDomain } from "viem";
+import { hashTypedData, stringToHex, type TypedDataDomain } from "viem";
 import type { Address, Hex, JobId } from "./units.ts";
 
 /** EIP-712 types, member for member those of `contracts/market/Orders.sol`. */
@@ -11,6 +11,7 @@ export const orderTypes = {
     { name: "maxPrice", type: "uint128" },
     { name: "matcherTip", type: "uint128" },
     { name: "specHash", type: "bytes32" },
+    { name: "mode", type: "uint8" },
     { name: "replicas", type: "uint16" },
     { name: "cpuMilli", type: "uint32" },
     { name: "memoryMiB", type: "uint32" },
@@ -24,6 +25,8 @@ export const orderTypes = {
     { name: "acceptWindow", type: "uint32" },
     { name: "submitWindow", type: "uint32" },
     { name: "challengeWindow", type: "uint32" },
+    { name: "heartbeatSeconds", type: "uint32" },
+    { name: "noticeSeconds", type: "uint32" },
     { name: "verifier", type: "address" },
     { name: "verifierData", type: "bytes32" },
     { name: "arbiter", type: "address" },
@@ -31,7 +34,10 @@ export const orderTypes = {
     { name: "arbiterFee", type: "uint128" },
     { name: "arbiterWindow", type: "uint32" },
     { name: "bond", type: "uint128" },
+    { name: "bounty", type: "uint128" },
     { name: "compensationBps", type: "uint16" },
+    { name: "minStake", type: "uint128" },
+    { name: "operators", type: "bytes32" },
     { name: "nonce", type: "bytes32" },
   ],
   Offer: [
@@ -54,6 +60,7 @@ export const orderTypes = {
     { name: "region", type: "bytes32" },
     { name: "maxSeconds", type: "uint32" },
     { name: "minSubmitMargin", type: "uint32" },
+    { name: "minHeartbeatSeconds", type: "uint32" },
     { name: "maxSettleSeconds", type: "uint32" },
     { name: "maxBond", type: "uint128" },
     { name: "maxCompensationBps", type: "uint16" },
@@ -66,6 +73,9 @@ export const orderTypes = {
   ],
 } as const;
 
+/** Kinds of job, as `request.mode`. */
+export const MODE = { batch: 0, lease: 1 } as const;
+
 /** A requester's order for one job. Units as in `contracts/market/Orders.sol`. */
 export interface Request {
   requester: Address;
@@ -75,6 +85,8 @@ export interface Request {
   maxPrice: bigint;
   matcherTip: bigint;
   specHash: Hex;
+  /** 0 batch, 1 lease: `MODE`. */
+  mode: number;
   replicas: number;
   cpuMilli: number;
   memoryMiB: number;
@@ -88,6 +100,8 @@ export interface Request {
   acceptWindow: number;
   submitWindow: number;
   challengeWindow: number;
+  heartbeatSeconds: number;
+  noticeSeconds: number;
   verifier: Address;
   verifierData: Hex;
   arbiter: Address;
@@ -95,7 +109,10 @@ export interface Request {
   arbiterFee: bigint;
   arbiterWindow: number;
   bond: bigint;
+  bounty: bigint;
   compensationBps: number;
+  minStake: bigint;
+  operators: Hex;
   nonce: Hex;
 }
 
@@ -120,6 +137,7 @@ export interface Offer {
   region: Hex;
   maxSeconds: number;
   minSubmitMargin: number;
+  minHeartbeatSeconds: number;
   maxSettleSeconds: number;
   maxBond: bigint;
   maxCompensationBps: number;
@@ -139,16 +157,6 @@ export interface NodeLimits {
   memoryMiB: number;
   diskMiB: number;
   gpus: number;
-  tokens: Address[];
-  verifiers: Address[];
-  arbiters: Address[];
-}
-
-/** The full terms of one replica, as every call of its life carries them. */
-export interface Terms {
-  request: Request;
-  offer: Offer;
-  replica: number;
 }
 
 /** What a node claims for a replica. */
@@ -193,18 +201,6 @@ export function jobIdOf(domain: MarketDomain, request: Request): JobId {
 /** EIP-712 hash of an offer, equal to `JobMarket.hashOffer`. */
 export function offerHashOf(domain: MarketDomain, offer: Offer): Hex {
   return hashTypedData(offerTypedData(domain, offer));
-}
-
-/** Hash that the market stores of a claim: `keccak256(abi.encode(claim))`. */
-export function claimHash({ resultHash, resultBytes, charge }: Claim): Hex {
-  const types = [{ type: "bytes32" }, { type: "uint64" }, { type: "uint128" }] as const;
-  return keccak256(encodeAbiParameters(types, [resultHash, resultBytes, charge]));
-}
-
-/** First 168 bits of `keccak256(abi.encode(jobId, replica, offerHash))`: what a replica's slot commits to. */
-export function replicaCommitment(jobId: JobId, replica: number, offerHash: Hex): Hex {
-  const types = [{ type: "bytes32" }, { type: "uint16" }, { type: "bytes32" }] as const;
-  return keccak256(encodeAbiParameters(types, [jobId, replica, offerHash])).slice(0, 2 + 42) as Hex;
 }
 
 /** What a node's hot key signs to prove that it agrees to serve as that node. */

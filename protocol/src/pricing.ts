@@ -1,4 +1,5 @@
 import type { Offer, Request } from "./orders.ts";
+import type { Terms } from "./terms.ts";
 import { type RateX18, X18 } from "./units.ts";
 
 type Resources = Pick<Request, "cpuMilli" | "memoryMiB" | "diskMiB" | "gpus">;
@@ -28,8 +29,19 @@ export function priceOf(request: Request, offers: readonly Offer[]): bigint {
   return offers.reduce((sum, offer) => sum + depositUp(request, offer), request.matcherTip);
 }
 
+/** Token units held for the replica of `terms` when it was matched. As `Pricing.depositOf` in Solidity. */
+export function depositOf({ job, assignment }: Terms): bigint {
+  return assignment.baseCharge + (assignment.rateX18 * BigInt(job.maxSeconds) + X18 - 1n) / X18;
+}
+
+/** Token units earned under `terms` after `seconds` of metered run time, rounded down, never more than the deposit. */
+export function chargeOfDown({ job, assignment }: Terms, seconds: number): bigint {
+  const counted = BigInt(Math.min(Math.max(0, Math.floor(seconds)), job.maxSeconds));
+  return assignment.baseCharge + (assignment.rateX18 * counted) / X18;
+}
+
 /** Token units of a slashed bond that go to the payer. */
-export function compensationDown(request: Request, deposit: bigint): bigint {
+export function compensationDown(request: Pick<Request, "bond" | "compensationBps">, deposit: bigint): bigint {
   const share = (deposit * BigInt(request.compensationBps)) / 10_000n;
   return share < request.bond ? share : request.bond;
 }

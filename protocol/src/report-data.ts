@@ -60,13 +60,13 @@ export interface JobNonceFields {
   offerHash: Hex;
   /** Time of the block that holds the match. */
   matchedAt: UnixSeconds;
-  /** The request's own nonce (its salt), 32 bytes. */
-  requestNonce: Hex;
+  /** 32 bytes; commits to the request and so to its nonce. */
+  jobId: Hex;
 }
 
 /** The nonce of a job's quote. `ReportData.jobNonce` in Solidity gives the same. */
-export function jobNonce({ offerHash, matchedAt, requestNonce }: JobNonceFields): Hex {
-  return keccak256(encodeAbiParameters(JOB_NONCE_TYPES, [offerHash, matchedAt, requestNonce]));
+export function jobNonce({ offerHash, matchedAt, jobId }: JobNonceFields): Hex {
+  return keccak256(encodeAbiParameters(JOB_NONCE_TYPES, [offerHash, matchedAt, jobId]));
 }
 
 const REPORT_DATA_TYPES = [
@@ -88,5 +88,5 @@ const REPORT_DATA_TYPES = [
 const JOB_NONCE_TYPES = [
   { name: "offerHash", type: "bytes32" },
   { name: "matchedAt", type: "uint40" },
-  { name: "requestNonce", type: "bytes32" },
+  { name: "jobId", type: "bytes32" },
 ] as const;

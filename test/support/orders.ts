@@ -1,4 +1,4 @@
-import { type Address, type Offer, type Request, ZERO_ADDRESS, ZERO_BYTES32 } from "@berth/protocol";
+import { type Address, MODE, type Offer, type Request, ZERO_ADDRESS, ZERO_BYTES32 } from "@berth/protocol";
 import fc from "fast-check";
 
 const account = (digit: string) => `0x${digit.repeat(40)}` as Address;
@@ -13,6 +13,7 @@ export function aRequest(replaced: Partial<Request> = {}): Request {
     maxPrice: 10_000_000n,
     matcherTip: 0n,
     specHash: `0x${"5".repeat(64)}`,
+    mode: MODE.batch,
     replicas: 1,
     cpuMilli: 1000,
     memoryMiB: 512,
@@ -26,6 +27,8 @@ export function aRequest(replaced: Partial<Request> = {}): Request {
     acceptWindow: 30,
     submitWindow: 300,
     challengeWindow: 600,
+    heartbeatSeconds: 0,
+    noticeSeconds: 0,
     verifier: ZERO_ADDRESS,
     verifierData: ZERO_BYTES32,
     arbiter: ZERO_ADDRESS,
@@ -33,7 +36,10 @@ export function aRequest(replaced: Partial<Request> = {}): Request {
     arbiterFee: 0n,
     arbiterWindow: 0,
     bond: 1_000n,
+    bounty: 0n,
     compensationBps: 500,
+    minStake: 0n,
+    operators: ZERO_BYTES32,
     nonce: `0x${"7".repeat(64)}`,
     ...replaced,
   };
@@ -61,6 +67,7 @@ export function anOffer(replaced: Partial<Offer> = {}): Offer {
     region: ZERO_BYTES32,
     maxSeconds: 3600,
     minSubmitMargin: 60,
+    minHeartbeatSeconds: 60,
     maxSettleSeconds: 86_400,
     maxBond: 1_000_000n,
     maxCompensationBps: 1000,

@@ -3,16 +3,42 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
-        "name": "identity_",
-        "type": "address"
+        "name": "jobId",
+        "type": "bytes32"
       },
       {
-        "name": "sink",
-        "type": "address"
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "name": "closingAt",
+        "type": "uint40"
       }
     ],
-    "stateMutability": "nonpayable",
-    "type": "constructor"
+    "name": "AlreadyClosing",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "name": "award",
+        "type": "uint128"
+      },
+      {
+        "name": "claimed",
+        "type": "uint128"
+      }
+    ],
+    "name": "AwardTooHigh",
+    "type": "error"
   },
   {
     "inputs": [
@@ -95,6 +121,24 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "item",
+        "type": "uint256"
+      },
+      {
+        "name": "available",
+        "type": "uint256"
+      },
+      {
+        "name": "needed",
+        "type": "uint256"
+      }
+    ],
+    "name": "BatchItemGas",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "operator",
         "type": "address"
       },
@@ -134,7 +178,7 @@ export const jobMarketAbi = [
       },
       {
         "name": "most",
-        "type": "uint128"
+        "type": "uint256"
       }
     ],
     "name": "ChargeTooHigh",
@@ -152,6 +196,16 @@ export const jobMarketAbi = [
       }
     ],
     "name": "EmptyResult",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "needed",
+        "type": "uint256"
+      }
+    ],
+    "name": "GasTooLow",
     "type": "error"
   },
   {
@@ -184,6 +238,38 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "replica",
+        "type": "uint16"
+      }
+    ],
+    "name": "LeaseOver",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "name": "totalSeconds",
+        "type": "uint256"
+      }
+    ],
+    "name": "LeaseTooLong",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "operator",
         "type": "address"
       },
@@ -200,17 +286,50 @@ export const jobMarketAbi = [
     "type": "error"
   },
   {
+    "inputs": [],
+    "name": "NewJobsPaused",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "token",
+        "type": "address"
+      }
+    ],
+    "name": "NotAToken",
+    "type": "error"
+  },
+  {
     "inputs": [
       {
         "name": "operator",
         "type": "address"
       },
       {
-        "name": "index",
-        "type": "uint32"
+        "name": "what",
+        "type": "address"
       }
     ],
-    "name": "LimitsUnknown",
+    "name": "NotAccepted",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "caller",
+        "type": "address"
+      },
+      {
+        "name": "arbiter",
+        "type": "address"
+      }
+    ],
+    "name": "NotArbiter",
     "type": "error"
   },
   {
@@ -225,6 +344,20 @@ export const jobMarketAbi = [
       }
     ],
     "name": "NotController",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "caller",
+        "type": "address"
+      },
+      {
+        "name": "guardian",
+        "type": "address"
+      }
+    ],
+    "name": "NotGuardian",
     "type": "error"
   },
   {
@@ -274,6 +407,20 @@ export const jobMarketAbi = [
         "type": "address"
       }
     ],
+    "name": "NotParty",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "caller",
+        "type": "address"
+      }
+    ],
     "name": "NotRequester",
     "type": "error"
   },
@@ -308,11 +455,15 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
         "name": "operator",
         "type": "address"
       }
     ],
-    "name": "OperatorDeactivated",
+    "name": "OperatorNotAllowed",
     "type": "error"
   },
   {
@@ -378,11 +529,51 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "name": "verifier",
+        "type": "address"
+      }
+    ],
+    "name": "ResultRefused",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "token",
         "type": "address"
       }
     ],
     "name": "SafeERC20FailedOperation",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "token",
+        "type": "address"
+      },
+      {
+        "name": "staked",
+        "type": "uint256"
+      },
+      {
+        "name": "needed",
+        "type": "uint128"
+      }
+    ],
+    "name": "StakeBelowMinimum",
     "type": "error"
   },
   {
@@ -442,11 +633,11 @@ export const jobMarketAbi = [
         "type": "uint256"
       },
       {
-        "name": "received",
+        "name": "moved",
         "type": "uint256"
       }
     ],
-    "name": "WrongAmountReceived",
+    "name": "WrongAmountMoved",
     "type": "error"
   },
   {
@@ -479,6 +670,20 @@ export const jobMarketAbi = [
       }
     ],
     "name": "WrongEpoch",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "mode",
+        "type": "uint8"
+      }
+    ],
+    "name": "WrongMode",
     "type": "error"
   },
   {
@@ -545,6 +750,28 @@ export const jobMarketAbi = [
     "inputs": [
       {
         "indexed": true,
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "indexed": true,
+        "name": "what",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "accepted",
+        "type": "bool"
+      }
+    ],
+    "name": "AcceptanceSet",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
         "name": "account",
         "type": "address"
       },
@@ -599,6 +826,35 @@ export const jobMarketAbi = [
     "anonymous": false,
     "inputs": [
       {
+        "indexed": false,
+        "name": "guardian",
+        "type": "address"
+      }
+    ],
+    "name": "GuardianChanged",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "item",
+        "type": "uint256"
+      },
+      {
+        "indexed": false,
+        "name": "reason",
+        "type": "bytes"
+      }
+    ],
+    "name": "ItemFailed",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
         "indexed": true,
         "name": "jobId",
         "type": "bytes32"
@@ -624,7 +880,16 @@ export const jobMarketAbi = [
         "type": "uint128"
       },
       {
+        "indexed": false,
+        "name": "tip",
+        "type": "uint128"
+      },
+      {
         "components": [
+          {
+            "name": "jobId",
+            "type": "bytes32"
+          },
           {
             "name": "requester",
             "type": "address"
@@ -634,24 +899,16 @@ export const jobMarketAbi = [
             "type": "address"
           },
           {
-            "name": "matcher",
-            "type": "address"
-          },
-          {
             "name": "token",
             "type": "address"
           },
           {
-            "name": "maxPrice",
-            "type": "uint128"
-          },
-          {
-            "name": "matcherTip",
-            "type": "uint128"
-          },
-          {
             "name": "specHash",
             "type": "bytes32"
+          },
+          {
+            "name": "mode",
+            "type": "uint8"
           },
           {
             "name": "replicas",
@@ -674,24 +931,8 @@ export const jobMarketAbi = [
             "type": "uint16"
           },
           {
-            "name": "traits",
-            "type": "uint256"
-          },
-          {
-            "name": "gpuModel",
-            "type": "bytes32"
-          },
-          {
-            "name": "region",
-            "type": "bytes32"
-          },
-          {
             "name": "maxSeconds",
             "type": "uint32"
-          },
-          {
-            "name": "openUntil",
-            "type": "uint40"
           },
           {
             "name": "acceptWindow",
@@ -703,6 +944,14 @@ export const jobMarketAbi = [
           },
           {
             "name": "challengeWindow",
+            "type": "uint32"
+          },
+          {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
             "type": "uint32"
           },
           {
@@ -734,85 +983,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
-            "name": "compensationBps",
-            "type": "uint16"
+            "name": "bounty",
+            "type": "uint128"
           },
           {
-            "name": "nonce",
-            "type": "bytes32"
+            "name": "compensationBps",
+            "type": "uint16"
           }
         ],
         "indexed": false,
-        "name": "request",
+        "name": "job",
         "type": "tuple"
       }
     ],
     "name": "JobMatched",
-    "type": "event"
-  },
-  {
-    "anonymous": false,
-    "inputs": [
-      {
-        "indexed": true,
-        "name": "operator",
-        "type": "address"
-      },
-      {
-        "indexed": true,
-        "name": "index",
-        "type": "uint32"
-      },
-      {
-        "indexed": false,
-        "name": "limitsHash",
-        "type": "bytes32"
-      },
-      {
-        "components": [
-          {
-            "name": "maxBond",
-            "type": "uint128"
-          },
-          {
-            "name": "maxActive",
-            "type": "uint32"
-          },
-          {
-            "name": "cpuMilli",
-            "type": "uint32"
-          },
-          {
-            "name": "memoryMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "diskMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "gpus",
-            "type": "uint16"
-          },
-          {
-            "name": "tokens",
-            "type": "address[]"
-          },
-          {
-            "name": "verifiers",
-            "type": "address[]"
-          },
-          {
-            "name": "arbiters",
-            "type": "address[]"
-          }
-        ],
-        "indexed": false,
-        "name": "limits",
-        "type": "tuple"
-      }
-    ],
-    "name": "NodeLimitsSet",
     "type": "event"
   },
   {
@@ -835,55 +1019,111 @@ export const jobMarketAbi = [
       },
       {
         "indexed": false,
-        "name": "offerHash",
-        "type": "bytes32"
+        "name": "chargedSeconds",
+        "type": "uint40"
       },
       {
         "indexed": false,
-        "name": "deposit",
-        "type": "uint128"
+        "name": "paid",
+        "type": "uint256"
+      }
+    ],
+    "name": "LeaseClaimed",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "indexed": true,
+        "name": "by",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "indexed": false,
+        "name": "closingAt",
+        "type": "uint40"
+      }
+    ],
+    "name": "LeaseClosing",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "indexed": true,
+        "name": "from",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "indexed": false,
+        "name": "addedSeconds",
+        "type": "uint32"
+      },
+      {
+        "indexed": false,
+        "name": "amount",
+        "type": "uint256"
+      }
+    ],
+    "name": "LeaseToppedUp",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": false,
+        "name": "paused",
+        "type": "bool"
+      }
+    ],
+    "name": "NewJobsPausedSet",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "indexed": true,
+        "name": "index",
+        "type": "uint32"
       },
       {
         "components": [
           {
-            "name": "operator",
-            "type": "address"
-          },
-          {
-            "name": "index",
-            "type": "uint32"
-          },
-          {
-            "name": "epoch",
-            "type": "uint32"
-          },
-          {
-            "name": "requester",
-            "type": "address"
-          },
-          {
-            "name": "token",
-            "type": "address"
-          },
-          {
-            "name": "cpuRateX18",
+            "name": "maxBond",
             "type": "uint128"
           },
           {
-            "name": "memoryRateX18",
-            "type": "uint128"
-          },
-          {
-            "name": "diskRateX18",
-            "type": "uint128"
-          },
-          {
-            "name": "gpuRateX18",
-            "type": "uint128"
-          },
-          {
-            "name": "baseCharge",
-            "type": "uint128"
+            "name": "maxActive",
+            "type": "uint16"
           },
           {
             "name": "cpuMilli",
@@ -900,66 +1140,85 @@ export const jobMarketAbi = [
           {
             "name": "gpus",
             "type": "uint16"
-          },
-          {
-            "name": "traits",
-            "type": "uint256"
-          },
-          {
-            "name": "gpuModel",
-            "type": "bytes32"
-          },
-          {
-            "name": "region",
-            "type": "bytes32"
-          },
-          {
-            "name": "maxSeconds",
-            "type": "uint32"
-          },
-          {
-            "name": "minSubmitMargin",
-            "type": "uint32"
-          },
-          {
-            "name": "maxSettleSeconds",
-            "type": "uint32"
-          },
-          {
-            "name": "maxBond",
-            "type": "uint128"
-          },
-          {
-            "name": "maxCompensationBps",
-            "type": "uint16"
-          },
-          {
-            "name": "verifier",
-            "type": "address"
-          },
-          {
-            "name": "verifierData",
-            "type": "bytes32"
-          },
-          {
-            "name": "arbiter",
-            "type": "address"
-          },
-          {
-            "name": "arbiterData",
-            "type": "bytes32"
-          },
-          {
-            "name": "arbiterFee",
-            "type": "uint128"
-          },
-          {
-            "name": "expiresAt",
-            "type": "uint40"
           }
         ],
         "indexed": false,
-        "name": "offer",
+        "name": "limits",
+        "type": "tuple"
+      }
+    ],
+    "name": "NodeLimitsSet",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "indexed": true,
+        "name": "requester",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "indexed": false,
+        "name": "fee",
+        "type": "uint128"
+      }
+    ],
+    "name": "ReplicaDisputed",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "indexed": true,
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "components": [
+          {
+            "name": "replica",
+            "type": "uint16"
+          },
+          {
+            "name": "operator",
+            "type": "address"
+          },
+          {
+            "name": "index",
+            "type": "uint32"
+          },
+          {
+            "name": "offerHash",
+            "type": "bytes32"
+          },
+          {
+            "name": "rateX18",
+            "type": "uint256"
+          },
+          {
+            "name": "baseCharge",
+            "type": "uint128"
+          }
+        ],
+        "indexed": false,
+        "name": "assignment",
         "type": "tuple"
       }
     ],
@@ -987,16 +1246,11 @@ export const jobMarketAbi = [
       {
         "indexed": false,
         "name": "refund",
-        "type": "uint128"
+        "type": "uint256"
       },
       {
         "indexed": false,
         "name": "slashed",
-        "type": "uint128"
-      },
-      {
-        "indexed": false,
-        "name": "compensation",
         "type": "uint128"
       },
       {
@@ -1006,6 +1260,38 @@ export const jobMarketAbi = [
       }
     ],
     "name": "ReplicaRefunded",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "indexed": true,
+        "name": "arbiter",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "replica",
+        "type": "uint16"
+      },
+      {
+        "indexed": false,
+        "name": "award",
+        "type": "uint128"
+      },
+      {
+        "indexed": false,
+        "name": "fault",
+        "type": "uint128"
+      }
+    ],
+    "name": "ReplicaRuled",
     "type": "event"
   },
   {
@@ -1029,12 +1315,12 @@ export const jobMarketAbi = [
       {
         "indexed": false,
         "name": "charge",
-        "type": "uint128"
+        "type": "uint256"
       },
       {
         "indexed": false,
         "name": "refund",
-        "type": "uint128"
+        "type": "uint256"
       }
     ],
     "name": "ReplicaSettled",
@@ -1101,6 +1387,10 @@ export const jobMarketAbi = [
             "type": "bytes32"
           },
           {
+            "name": "mode",
+            "type": "uint8"
+          },
+          {
             "name": "replicas",
             "type": "uint16"
           },
@@ -1153,6 +1443,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -1181,8 +1479,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -1214,6 +1524,11 @@ export const jobMarketAbi = [
         "indexed": false,
         "name": "replica",
         "type": "uint16"
+      },
+      {
+        "indexed": false,
+        "name": "judging",
+        "type": "bool"
       },
       {
         "components": [
@@ -1298,6 +1613,10 @@ export const jobMarketAbi = [
             "type": "bytes32"
           },
           {
+            "name": "mode",
+            "type": "uint8"
+          },
+          {
             "name": "replicas",
             "type": "uint16"
           },
@@ -1350,6 +1669,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -1378,8 +1705,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -1468,6 +1807,10 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "minHeartbeatSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "maxSettleSeconds",
             "type": "uint32"
           },
@@ -1508,46 +1851,8 @@ export const jobMarketAbi = [
         "type": "tuple"
       },
       {
-        "components": [
-          {
-            "name": "maxBond",
-            "type": "uint128"
-          },
-          {
-            "name": "maxActive",
-            "type": "uint32"
-          },
-          {
-            "name": "cpuMilli",
-            "type": "uint32"
-          },
-          {
-            "name": "memoryMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "diskMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "gpus",
-            "type": "uint16"
-          },
-          {
-            "name": "tokens",
-            "type": "address[]"
-          },
-          {
-            "name": "verifiers",
-            "type": "address[]"
-          },
-          {
-            "name": "arbiters",
-            "type": "address[]"
-          }
-        ],
-        "name": "limits",
-        "type": "tuple"
+        "name": "operatorProof",
+        "type": "bytes32[]"
       }
     ],
     "name": "accept",
@@ -1563,9 +1868,34 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "what",
+        "type": "address"
+      }
+    ],
+    "name": "accepts",
+    "outputs": [
+      {
+        "name": "",
+        "type": "bool"
+      }
+    ],
+    "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
         "components": [
           {
             "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
+              },
               {
                 "name": "requester",
                 "type": "address"
@@ -1575,24 +1905,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "matcher",
-                "type": "address"
-              },
-              {
                 "name": "token",
                 "type": "address"
               },
               {
-                "name": "maxPrice",
-                "type": "uint128"
-              },
-              {
-                "name": "matcherTip",
-                "type": "uint128"
-              },
-              {
                 "name": "specHash",
                 "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
               },
               {
                 "name": "replicas",
@@ -1615,24 +1937,8 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
-              },
-              {
-                "name": "openUntil",
-                "type": "uint40"
               },
               {
                 "name": "acceptWindow",
@@ -1644,6 +1950,14 @@ export const jobMarketAbi = [
               },
               {
                 "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
                 "type": "uint32"
               },
               {
@@ -1675,19 +1989,23 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "compensationBps",
-                "type": "uint16"
+                "name": "bounty",
+                "type": "uint128"
               },
               {
-                "name": "nonce",
-                "type": "bytes32"
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "request",
+            "name": "job",
             "type": "tuple"
           },
           {
             "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
               {
                 "name": "operator",
                 "type": "address"
@@ -1697,116 +2015,20 @@ export const jobMarketAbi = [
                 "type": "uint32"
               },
               {
-                "name": "epoch",
-                "type": "uint32"
+                "name": "offerHash",
+                "type": "bytes32"
               },
               {
-                "name": "requester",
-                "type": "address"
-              },
-              {
-                "name": "token",
-                "type": "address"
-              },
-              {
-                "name": "cpuRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "memoryRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "diskRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "gpuRateX18",
-                "type": "uint128"
+                "name": "rateX18",
+                "type": "uint256"
               },
               {
                 "name": "baseCharge",
                 "type": "uint128"
-              },
-              {
-                "name": "cpuMilli",
-                "type": "uint32"
-              },
-              {
-                "name": "memoryMiB",
-                "type": "uint32"
-              },
-              {
-                "name": "diskMiB",
-                "type": "uint32"
-              },
-              {
-                "name": "gpus",
-                "type": "uint16"
-              },
-              {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
-                "name": "maxSeconds",
-                "type": "uint32"
-              },
-              {
-                "name": "minSubmitMargin",
-                "type": "uint32"
-              },
-              {
-                "name": "maxSettleSeconds",
-                "type": "uint32"
-              },
-              {
-                "name": "maxBond",
-                "type": "uint128"
-              },
-              {
-                "name": "maxCompensationBps",
-                "type": "uint16"
-              },
-              {
-                "name": "verifier",
-                "type": "address"
-              },
-              {
-                "name": "verifierData",
-                "type": "bytes32"
-              },
-              {
-                "name": "arbiter",
-                "type": "address"
-              },
-              {
-                "name": "arbiterData",
-                "type": "bytes32"
-              },
-              {
-                "name": "arbiterFee",
-                "type": "uint128"
-              },
-              {
-                "name": "expiresAt",
-                "type": "uint40"
               }
             ],
-            "name": "offer",
+            "name": "assignment",
             "type": "tuple"
-          },
-          {
-            "name": "replica",
-            "type": "uint16"
           }
         ],
         "name": "terms",
@@ -1906,6 +2128,10 @@ export const jobMarketAbi = [
             "type": "bytes32"
           },
           {
+            "name": "mode",
+            "type": "uint8"
+          },
+          {
             "name": "replicas",
             "type": "uint16"
           },
@@ -1958,6 +2184,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -1986,8 +2220,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -2010,6 +2256,10 @@ export const jobMarketAbi = [
           {
             "components": [
               {
+                "name": "jobId",
+                "type": "bytes32"
+              },
+              {
                 "name": "requester",
                 "type": "address"
               },
@@ -2018,24 +2268,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "matcher",
-                "type": "address"
-              },
-              {
                 "name": "token",
                 "type": "address"
               },
               {
-                "name": "maxPrice",
-                "type": "uint128"
-              },
-              {
-                "name": "matcherTip",
-                "type": "uint128"
-              },
-              {
                 "name": "specHash",
                 "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
               },
               {
                 "name": "replicas",
@@ -2058,24 +2300,8 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
-              },
-              {
-                "name": "openUntil",
-                "type": "uint40"
               },
               {
                 "name": "acceptWindow",
@@ -2087,6 +2313,14 @@ export const jobMarketAbi = [
               },
               {
                 "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
                 "type": "uint32"
               },
               {
@@ -2118,19 +2352,23 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "compensationBps",
-                "type": "uint16"
+                "name": "bounty",
+                "type": "uint128"
               },
               {
-                "name": "nonce",
-                "type": "bytes32"
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "request",
+            "name": "job",
             "type": "tuple"
           },
           {
             "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
               {
                 "name": "operator",
                 "type": "address"
@@ -2140,11 +2378,47 @@ export const jobMarketAbi = [
                 "type": "uint32"
               },
               {
-                "name": "epoch",
-                "type": "uint32"
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
+          }
+        ],
+        "name": "terms",
+        "type": "tuple"
+      }
+    ],
+    "name": "claim",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "components": [
+          {
+            "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
               },
               {
                 "name": "requester",
+                "type": "address"
+              },
+              {
+                "name": "payer",
                 "type": "address"
               },
               {
@@ -2152,24 +2426,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "cpuRateX18",
-                "type": "uint128"
+                "name": "specHash",
+                "type": "bytes32"
               },
               {
-                "name": "memoryRateX18",
-                "type": "uint128"
+                "name": "mode",
+                "type": "uint8"
               },
               {
-                "name": "diskRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "gpuRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "baseCharge",
-                "type": "uint128"
+                "name": "replicas",
+                "type": "uint16"
               },
               {
                 "name": "cpuMilli",
@@ -2188,36 +2454,28 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
               },
               {
-                "name": "minSubmitMargin",
+                "name": "acceptWindow",
                 "type": "uint32"
               },
               {
-                "name": "maxSettleSeconds",
+                "name": "submitWindow",
                 "type": "uint32"
               },
               {
-                "name": "maxBond",
-                "type": "uint128"
+                "name": "challengeWindow",
+                "type": "uint32"
               },
               {
-                "name": "maxCompensationBps",
-                "type": "uint16"
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
+                "type": "uint32"
               },
               {
                 "name": "verifier",
@@ -2240,20 +2498,216 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "expiresAt",
-                "type": "uint40"
+                "name": "arbiterWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "bond",
+                "type": "uint128"
+              },
+              {
+                "name": "bounty",
+                "type": "uint128"
+              },
+              {
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "offer",
+            "name": "job",
             "type": "tuple"
           },
           {
-            "name": "replica",
-            "type": "uint16"
+            "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
+              {
+                "name": "operator",
+                "type": "address"
+              },
+              {
+                "name": "index",
+                "type": "uint32"
+              },
+              {
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
           }
         ],
         "name": "terms",
         "type": "tuple"
+      }
+    ],
+    "name": "close",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "components": [
+          {
+            "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
+              },
+              {
+                "name": "requester",
+                "type": "address"
+              },
+              {
+                "name": "payer",
+                "type": "address"
+              },
+              {
+                "name": "token",
+                "type": "address"
+              },
+              {
+                "name": "specHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
+              },
+              {
+                "name": "replicas",
+                "type": "uint16"
+              },
+              {
+                "name": "cpuMilli",
+                "type": "uint32"
+              },
+              {
+                "name": "memoryMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "diskMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "gpus",
+                "type": "uint16"
+              },
+              {
+                "name": "maxSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "acceptWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "submitWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "verifier",
+                "type": "address"
+              },
+              {
+                "name": "verifierData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiter",
+                "type": "address"
+              },
+              {
+                "name": "arbiterData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiterFee",
+                "type": "uint128"
+              },
+              {
+                "name": "arbiterWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "bond",
+                "type": "uint128"
+              },
+              {
+                "name": "bounty",
+                "type": "uint128"
+              },
+              {
+                "name": "compensationBps",
+                "type": "uint16"
+              }
+            ],
+            "name": "job",
+            "type": "tuple"
+          },
+          {
+            "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
+              {
+                "name": "operator",
+                "type": "address"
+              },
+              {
+                "name": "index",
+                "type": "uint32"
+              },
+              {
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
+          }
+        ],
+        "name": "terms",
+        "type": "tuple"
+      },
+      {
+        "name": "sibling",
+        "type": "uint16"
       }
     ],
     "name": "decline",
@@ -2318,6 +2772,178 @@ export const jobMarketAbi = [
     "type": "function"
   },
   {
+    "inputs": [
+      {
+        "components": [
+          {
+            "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
+              },
+              {
+                "name": "requester",
+                "type": "address"
+              },
+              {
+                "name": "payer",
+                "type": "address"
+              },
+              {
+                "name": "token",
+                "type": "address"
+              },
+              {
+                "name": "specHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
+              },
+              {
+                "name": "replicas",
+                "type": "uint16"
+              },
+              {
+                "name": "cpuMilli",
+                "type": "uint32"
+              },
+              {
+                "name": "memoryMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "diskMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "gpus",
+                "type": "uint16"
+              },
+              {
+                "name": "maxSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "acceptWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "submitWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "verifier",
+                "type": "address"
+              },
+              {
+                "name": "verifierData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiter",
+                "type": "address"
+              },
+              {
+                "name": "arbiterData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiterFee",
+                "type": "uint128"
+              },
+              {
+                "name": "arbiterWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "bond",
+                "type": "uint128"
+              },
+              {
+                "name": "bounty",
+                "type": "uint128"
+              },
+              {
+                "name": "compensationBps",
+                "type": "uint16"
+              }
+            ],
+            "name": "job",
+            "type": "tuple"
+          },
+          {
+            "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
+              {
+                "name": "operator",
+                "type": "address"
+              },
+              {
+                "name": "index",
+                "type": "uint32"
+              },
+              {
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
+          }
+        ],
+        "name": "terms",
+        "type": "tuple"
+      },
+      {
+        "components": [
+          {
+            "name": "resultHash",
+            "type": "bytes32"
+          },
+          {
+            "name": "resultBytes",
+            "type": "uint64"
+          },
+          {
+            "name": "charge",
+            "type": "uint128"
+          }
+        ],
+        "name": "claimed",
+        "type": "tuple"
+      }
+    ],
+    "name": "dispute",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
     "inputs": [],
     "name": "eip712Domain",
     "outputs": [
@@ -2360,6 +2986,10 @@ export const jobMarketAbi = [
           {
             "components": [
               {
+                "name": "jobId",
+                "type": "bytes32"
+              },
+              {
                 "name": "requester",
                 "type": "address"
               },
@@ -2368,24 +2998,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "matcher",
-                "type": "address"
-              },
-              {
                 "name": "token",
                 "type": "address"
               },
               {
-                "name": "maxPrice",
-                "type": "uint128"
-              },
-              {
-                "name": "matcherTip",
-                "type": "uint128"
-              },
-              {
                 "name": "specHash",
                 "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
               },
               {
                 "name": "replicas",
@@ -2408,24 +3030,8 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
-              },
-              {
-                "name": "openUntil",
-                "type": "uint40"
               },
               {
                 "name": "acceptWindow",
@@ -2437,6 +3043,14 @@ export const jobMarketAbi = [
               },
               {
                 "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
                 "type": "uint32"
               },
               {
@@ -2468,19 +3082,23 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "compensationBps",
-                "type": "uint16"
+                "name": "bounty",
+                "type": "uint128"
               },
               {
-                "name": "nonce",
-                "type": "bytes32"
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "request",
+            "name": "job",
             "type": "tuple"
           },
           {
             "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
               {
                 "name": "operator",
                 "type": "address"
@@ -2490,116 +3108,20 @@ export const jobMarketAbi = [
                 "type": "uint32"
               },
               {
-                "name": "epoch",
-                "type": "uint32"
+                "name": "offerHash",
+                "type": "bytes32"
               },
               {
-                "name": "requester",
-                "type": "address"
-              },
-              {
-                "name": "token",
-                "type": "address"
-              },
-              {
-                "name": "cpuRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "memoryRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "diskRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "gpuRateX18",
-                "type": "uint128"
+                "name": "rateX18",
+                "type": "uint256"
               },
               {
                 "name": "baseCharge",
                 "type": "uint128"
-              },
-              {
-                "name": "cpuMilli",
-                "type": "uint32"
-              },
-              {
-                "name": "memoryMiB",
-                "type": "uint32"
-              },
-              {
-                "name": "diskMiB",
-                "type": "uint32"
-              },
-              {
-                "name": "gpus",
-                "type": "uint16"
-              },
-              {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
-                "name": "maxSeconds",
-                "type": "uint32"
-              },
-              {
-                "name": "minSubmitMargin",
-                "type": "uint32"
-              },
-              {
-                "name": "maxSettleSeconds",
-                "type": "uint32"
-              },
-              {
-                "name": "maxBond",
-                "type": "uint128"
-              },
-              {
-                "name": "maxCompensationBps",
-                "type": "uint16"
-              },
-              {
-                "name": "verifier",
-                "type": "address"
-              },
-              {
-                "name": "verifierData",
-                "type": "bytes32"
-              },
-              {
-                "name": "arbiter",
-                "type": "address"
-              },
-              {
-                "name": "arbiterData",
-                "type": "bytes32"
-              },
-              {
-                "name": "arbiterFee",
-                "type": "uint128"
-              },
-              {
-                "name": "expiresAt",
-                "type": "uint40"
               }
             ],
-            "name": "offer",
+            "name": "assignment",
             "type": "tuple"
-          },
-          {
-            "name": "replica",
-            "type": "uint16"
           }
         ],
         "name": "terms",
@@ -2627,6 +3149,39 @@ export const jobMarketAbi = [
     "name": "finalize",
     "outputs": [],
     "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "settlements",
+        "type": "bytes[]"
+      },
+      {
+        "name": "itemGas",
+        "type": "uint256"
+      }
+    ],
+    "name": "finalizeMany",
+    "outputs": [
+      {
+        "name": "done",
+        "type": "bool[]"
+      }
+    ],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [],
+    "name": "guardian",
+    "outputs": [
+      {
+        "name": "",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view",
     "type": "function"
   },
   {
@@ -2707,6 +3262,10 @@ export const jobMarketAbi = [
           },
           {
             "name": "minSubmitMargin",
+            "type": "uint32"
+          },
+          {
+            "name": "minHeartbeatSeconds",
             "type": "uint32"
           },
           {
@@ -2793,6 +3352,10 @@ export const jobMarketAbi = [
             "type": "bytes32"
           },
           {
+            "name": "mode",
+            "type": "uint8"
+          },
+          {
             "name": "replicas",
             "type": "uint16"
           },
@@ -2845,6 +3408,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -2873,8 +3444,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -2910,6 +3493,41 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "jobId",
+        "type": "bytes32"
+      },
+      {
+        "name": "replica",
+        "type": "uint16"
+      }
+    ],
+    "name": "leaseOf",
+    "outputs": [
+      {
+        "components": [
+          {
+            "name": "chargedSeconds",
+            "type": "uint40"
+          },
+          {
+            "name": "addedSeconds",
+            "type": "uint40"
+          },
+          {
+            "name": "closingAt",
+            "type": "uint40"
+          }
+        ],
+        "name": "",
+        "type": "tuple"
+      }
+    ],
+    "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
         "name": "operator",
         "type": "address"
       },
@@ -2918,11 +3536,37 @@ export const jobMarketAbi = [
         "type": "uint32"
       }
     ],
-    "name": "limitsHashOf",
+    "name": "limitsOf",
     "outputs": [
       {
+        "components": [
+          {
+            "name": "maxBond",
+            "type": "uint128"
+          },
+          {
+            "name": "maxActive",
+            "type": "uint16"
+          },
+          {
+            "name": "cpuMilli",
+            "type": "uint32"
+          },
+          {
+            "name": "memoryMiB",
+            "type": "uint32"
+          },
+          {
+            "name": "diskMiB",
+            "type": "uint32"
+          },
+          {
+            "name": "gpus",
+            "type": "uint16"
+          }
+        ],
         "name": "",
-        "type": "bytes32"
+        "type": "tuple"
       }
     ],
     "stateMutability": "view",
@@ -2961,6 +3605,10 @@ export const jobMarketAbi = [
             "type": "bytes32"
           },
           {
+            "name": "mode",
+            "type": "uint8"
+          },
+          {
             "name": "replicas",
             "type": "uint16"
           },
@@ -3013,6 +3661,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -3041,8 +3697,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -3139,6 +3807,10 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "minHeartbeatSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "maxSettleSeconds",
             "type": "uint32"
           },
@@ -3183,46 +3855,8 @@ export const jobMarketAbi = [
         "type": "bytes[]"
       },
       {
-        "components": [
-          {
-            "name": "maxBond",
-            "type": "uint128"
-          },
-          {
-            "name": "maxActive",
-            "type": "uint32"
-          },
-          {
-            "name": "cpuMilli",
-            "type": "uint32"
-          },
-          {
-            "name": "memoryMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "diskMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "gpus",
-            "type": "uint16"
-          },
-          {
-            "name": "tokens",
-            "type": "address[]"
-          },
-          {
-            "name": "verifiers",
-            "type": "address[]"
-          },
-          {
-            "name": "arbiters",
-            "type": "address[]"
-          }
-        ],
-        "name": "limits",
-        "type": "tuple[]"
+        "name": "operatorProofs",
+        "type": "bytes32[][]"
       }
     ],
     "name": "matchJob",
@@ -3233,6 +3867,39 @@ export const jobMarketAbi = [
       }
     ],
     "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "matches",
+        "type": "bytes[]"
+      },
+      {
+        "name": "itemGas",
+        "type": "uint256"
+      }
+    ],
+    "name": "matchMany",
+    "outputs": [
+      {
+        "name": "done",
+        "type": "bool[]"
+      }
+    ],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [],
+    "name": "paused",
+    "outputs": [
+      {
+        "name": "",
+        "type": "bool"
+      }
+    ],
+    "stateMutability": "view",
     "type": "function"
   },
   {
@@ -3266,6 +3933,10 @@ export const jobMarketAbi = [
           {
             "name": "specHash",
             "type": "bytes32"
+          },
+          {
+            "name": "mode",
+            "type": "uint8"
           },
           {
             "name": "replicas",
@@ -3320,6 +3991,14 @@ export const jobMarketAbi = [
             "type": "uint32"
           },
           {
+            "name": "heartbeatSeconds",
+            "type": "uint32"
+          },
+          {
+            "name": "noticeSeconds",
+            "type": "uint32"
+          },
+          {
             "name": "verifier",
             "type": "address"
           },
@@ -3348,8 +4027,20 @@ export const jobMarketAbi = [
             "type": "uint128"
           },
           {
+            "name": "bounty",
+            "type": "uint128"
+          },
+          {
             "name": "compensationBps",
             "type": "uint16"
+          },
+          {
+            "name": "minStake",
+            "type": "uint128"
+          },
+          {
+            "name": "operators",
+            "type": "bytes32"
           },
           {
             "name": "nonce",
@@ -3402,7 +4093,7 @@ export const jobMarketAbi = [
             "type": "uint40"
           },
           {
-            "name": "submittedAt",
+            "name": "lastAt",
             "type": "uint40"
           },
           {
@@ -3420,100 +4111,13 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
-        "name": "jobId",
-        "type": "bytes32"
-      },
-      {
-        "name": "replica",
-        "type": "uint16"
-      }
-    ],
-    "name": "resultOf",
-    "outputs": [
-      {
-        "name": "",
-        "type": "bytes32"
-      }
-    ],
-    "stateMutability": "view",
-    "type": "function"
-  },
-  {
-    "inputs": [
-      {
-        "name": "operator",
-        "type": "address"
-      },
-      {
-        "name": "index",
-        "type": "uint32"
-      },
-      {
-        "components": [
-          {
-            "name": "maxBond",
-            "type": "uint128"
-          },
-          {
-            "name": "maxActive",
-            "type": "uint32"
-          },
-          {
-            "name": "cpuMilli",
-            "type": "uint32"
-          },
-          {
-            "name": "memoryMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "diskMiB",
-            "type": "uint32"
-          },
-          {
-            "name": "gpus",
-            "type": "uint16"
-          },
-          {
-            "name": "tokens",
-            "type": "address[]"
-          },
-          {
-            "name": "verifiers",
-            "type": "address[]"
-          },
-          {
-            "name": "arbiters",
-            "type": "address[]"
-          }
-        ],
-        "name": "limits",
-        "type": "tuple"
-      }
-    ],
-    "name": "setNodeLimits",
-    "outputs": [],
-    "stateMutability": "nonpayable",
-    "type": "function"
-  },
-  {
-    "inputs": [],
-    "name": "staking",
-    "outputs": [
-      {
-        "name": "",
-        "type": "address"
-      }
-    ],
-    "stateMutability": "view",
-    "type": "function"
-  },
-  {
-    "inputs": [
-      {
         "components": [
           {
             "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
+              },
               {
                 "name": "requester",
                 "type": "address"
@@ -3523,24 +4127,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "matcher",
-                "type": "address"
-              },
-              {
                 "name": "token",
                 "type": "address"
               },
               {
-                "name": "maxPrice",
-                "type": "uint128"
-              },
-              {
-                "name": "matcherTip",
-                "type": "uint128"
-              },
-              {
                 "name": "specHash",
                 "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
               },
               {
                 "name": "replicas",
@@ -3563,24 +4159,8 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
-              },
-              {
-                "name": "openUntil",
-                "type": "uint40"
               },
               {
                 "name": "acceptWindow",
@@ -3592,6 +4172,14 @@ export const jobMarketAbi = [
               },
               {
                 "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
                 "type": "uint32"
               },
               {
@@ -3623,19 +4211,23 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "compensationBps",
-                "type": "uint16"
+                "name": "bounty",
+                "type": "uint128"
               },
               {
-                "name": "nonce",
-                "type": "bytes32"
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "request",
+            "name": "job",
             "type": "tuple"
           },
           {
             "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
               {
                 "name": "operator",
                 "type": "address"
@@ -3645,11 +4237,171 @@ export const jobMarketAbi = [
                 "type": "uint32"
               },
               {
-                "name": "epoch",
-                "type": "uint32"
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
+          }
+        ],
+        "name": "terms",
+        "type": "tuple"
+      },
+      {
+        "components": [
+          {
+            "name": "resultHash",
+            "type": "bytes32"
+          },
+          {
+            "name": "resultBytes",
+            "type": "uint64"
+          },
+          {
+            "name": "charge",
+            "type": "uint128"
+          }
+        ],
+        "name": "claimed",
+        "type": "tuple"
+      },
+      {
+        "name": "award",
+        "type": "uint128"
+      }
+    ],
+    "name": "rule",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "what",
+        "type": "address[]"
+      },
+      {
+        "name": "accepted",
+        "type": "bool"
+      }
+    ],
+    "name": "setAccepted",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "guardian_",
+        "type": "address"
+      }
+    ],
+    "name": "setGuardian",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "index",
+        "type": "uint32"
+      },
+      {
+        "components": [
+          {
+            "name": "maxBond",
+            "type": "uint128"
+          },
+          {
+            "name": "maxActive",
+            "type": "uint16"
+          },
+          {
+            "name": "cpuMilli",
+            "type": "uint32"
+          },
+          {
+            "name": "memoryMiB",
+            "type": "uint32"
+          },
+          {
+            "name": "diskMiB",
+            "type": "uint32"
+          },
+          {
+            "name": "gpus",
+            "type": "uint16"
+          }
+        ],
+        "name": "limits",
+        "type": "tuple"
+      }
+    ],
+    "name": "setNodeLimits",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "paused_",
+        "type": "bool"
+      }
+    ],
+    "name": "setPaused",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [],
+    "name": "staking",
+    "outputs": [
+      {
+        "name": "",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "components": [
+          {
+            "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
               },
               {
                 "name": "requester",
+                "type": "address"
+              },
+              {
+                "name": "payer",
                 "type": "address"
               },
               {
@@ -3657,24 +4409,16 @@ export const jobMarketAbi = [
                 "type": "address"
               },
               {
-                "name": "cpuRateX18",
-                "type": "uint128"
+                "name": "specHash",
+                "type": "bytes32"
               },
               {
-                "name": "memoryRateX18",
-                "type": "uint128"
+                "name": "mode",
+                "type": "uint8"
               },
               {
-                "name": "diskRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "gpuRateX18",
-                "type": "uint128"
-              },
-              {
-                "name": "baseCharge",
-                "type": "uint128"
+                "name": "replicas",
+                "type": "uint16"
               },
               {
                 "name": "cpuMilli",
@@ -3693,36 +4437,28 @@ export const jobMarketAbi = [
                 "type": "uint16"
               },
               {
-                "name": "traits",
-                "type": "uint256"
-              },
-              {
-                "name": "gpuModel",
-                "type": "bytes32"
-              },
-              {
-                "name": "region",
-                "type": "bytes32"
-              },
-              {
                 "name": "maxSeconds",
                 "type": "uint32"
               },
               {
-                "name": "minSubmitMargin",
+                "name": "acceptWindow",
                 "type": "uint32"
               },
               {
-                "name": "maxSettleSeconds",
+                "name": "submitWindow",
                 "type": "uint32"
               },
               {
-                "name": "maxBond",
-                "type": "uint128"
+                "name": "challengeWindow",
+                "type": "uint32"
               },
               {
-                "name": "maxCompensationBps",
-                "type": "uint16"
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
+                "type": "uint32"
               },
               {
                 "name": "verifier",
@@ -3745,16 +4481,54 @@ export const jobMarketAbi = [
                 "type": "uint128"
               },
               {
-                "name": "expiresAt",
-                "type": "uint40"
+                "name": "arbiterWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "bond",
+                "type": "uint128"
+              },
+              {
+                "name": "bounty",
+                "type": "uint128"
+              },
+              {
+                "name": "compensationBps",
+                "type": "uint16"
               }
             ],
-            "name": "offer",
+            "name": "job",
             "type": "tuple"
           },
           {
-            "name": "replica",
-            "type": "uint16"
+            "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
+              {
+                "name": "operator",
+                "type": "address"
+              },
+              {
+                "name": "index",
+                "type": "uint32"
+              },
+              {
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
           }
         ],
         "name": "terms",
@@ -3777,9 +4551,171 @@ export const jobMarketAbi = [
         ],
         "name": "claim",
         "type": "tuple"
+      },
+      {
+        "name": "proof",
+        "type": "bytes"
       }
     ],
     "name": "submit",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "components": [
+          {
+            "components": [
+              {
+                "name": "jobId",
+                "type": "bytes32"
+              },
+              {
+                "name": "requester",
+                "type": "address"
+              },
+              {
+                "name": "payer",
+                "type": "address"
+              },
+              {
+                "name": "token",
+                "type": "address"
+              },
+              {
+                "name": "specHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "mode",
+                "type": "uint8"
+              },
+              {
+                "name": "replicas",
+                "type": "uint16"
+              },
+              {
+                "name": "cpuMilli",
+                "type": "uint32"
+              },
+              {
+                "name": "memoryMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "diskMiB",
+                "type": "uint32"
+              },
+              {
+                "name": "gpus",
+                "type": "uint16"
+              },
+              {
+                "name": "maxSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "acceptWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "submitWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "challengeWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "heartbeatSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "noticeSeconds",
+                "type": "uint32"
+              },
+              {
+                "name": "verifier",
+                "type": "address"
+              },
+              {
+                "name": "verifierData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiter",
+                "type": "address"
+              },
+              {
+                "name": "arbiterData",
+                "type": "bytes32"
+              },
+              {
+                "name": "arbiterFee",
+                "type": "uint128"
+              },
+              {
+                "name": "arbiterWindow",
+                "type": "uint32"
+              },
+              {
+                "name": "bond",
+                "type": "uint128"
+              },
+              {
+                "name": "bounty",
+                "type": "uint128"
+              },
+              {
+                "name": "compensationBps",
+                "type": "uint16"
+              }
+            ],
+            "name": "job",
+            "type": "tuple"
+          },
+          {
+            "components": [
+              {
+                "name": "replica",
+                "type": "uint16"
+              },
+              {
+                "name": "operator",
+                "type": "address"
+              },
+              {
+                "name": "index",
+                "type": "uint32"
+              },
+              {
+                "name": "offerHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "rateX18",
+                "type": "uint256"
+              },
+              {
+                "name": "baseCharge",
+                "type": "uint128"
+              }
+            ],
+            "name": "assignment",
+            "type": "tuple"
+          }
+        ],
+        "name": "terms",
+        "type": "tuple"
+      },
+      {
+        "name": "addedSeconds",
+        "type": "uint32"
+      }
+    ],
+    "name": "topUp",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
@@ -3805,23 +4741,27 @@ export const jobMarketAbi = [
           },
           {
             "name": "active",
-            "type": "uint32"
+            "type": "uint16"
           },
           {
             "name": "cpuMilli",
-            "type": "uint48"
+            "type": "uint40"
           },
           {
             "name": "memoryMiB",
-            "type": "uint48"
+            "type": "uint40"
           },
           {
             "name": "diskMiB",
-            "type": "uint48"
+            "type": "uint40"
           },
           {
             "name": "gpus",
-            "type": "uint32"
+            "type": "uint24"
+          },
+          {
+            "name": "declinedAt",
+            "type": "uint40"
           },
           {
             "name": "touched",

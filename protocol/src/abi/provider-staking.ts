@@ -3,24 +3,6 @@ export const providerStakingAbi = [
   {
     "inputs": [
       {
-        "name": "identity_",
-        "type": "address"
-      },
-      {
-        "name": "market_",
-        "type": "address"
-      },
-      {
-        "name": "sink_",
-        "type": "address"
-      }
-    ],
-    "stateMutability": "nonpayable",
-    "type": "constructor"
-  },
-  {
-    "inputs": [
-      {
         "name": "readyAt",
         "type": "uint40"
       }
@@ -45,7 +27,17 @@ export const providerStakingAbi = [
   {
     "inputs": [
       {
-        "name": "operator",
+        "name": "token",
+        "type": "address"
+      }
+    ],
+    "name": "NotAToken",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "account",
         "type": "address"
       },
       {
@@ -69,15 +61,15 @@ export const providerStakingAbi = [
   {
     "inputs": [
       {
-        "name": "bits",
-        "type": "uint8"
+        "name": "account",
+        "type": "address"
       },
       {
-        "name": "value",
-        "type": "uint256"
+        "name": "token",
+        "type": "address"
       }
     ],
-    "name": "SafeCastOverflowedUintDowncast",
+    "name": "NothingOwed",
     "type": "error"
   },
   {
@@ -88,6 +80,20 @@ export const providerStakingAbi = [
       }
     ],
     "name": "SafeERC20FailedOperation",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "amount",
+        "type": "uint128"
+      },
+      {
+        "name": "shares",
+        "type": "uint256"
+      }
+    ],
+    "name": "SharesAboveSlash",
     "type": "error"
   },
   {
@@ -123,17 +129,66 @@ export const providerStakingAbi = [
         "type": "uint256"
       },
       {
-        "name": "received",
+        "name": "moved",
         "type": "uint256"
       }
     ],
-    "name": "WrongAmountReceived",
+    "name": "WrongAmountMoved",
     "type": "error"
   },
   {
     "inputs": [],
     "name": "ZeroAmount",
     "type": "error"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "account",
+        "type": "address"
+      },
+      {
+        "indexed": true,
+        "name": "token",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "amount",
+        "type": "uint256"
+      },
+      {
+        "indexed": false,
+        "name": "to",
+        "type": "address"
+      }
+    ],
+    "name": "Collected",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "indexed": true,
+        "name": "token",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "amount",
+        "type": "uint128"
+      }
+    ],
+    "name": "ExitCancelled",
+    "type": "event"
   },
   {
     "anonymous": false,
@@ -216,16 +271,21 @@ export const providerStakingAbi = [
     "inputs": [
       {
         "indexed": true,
+        "name": "account",
+        "type": "address"
+      },
+      {
+        "indexed": true,
         "name": "token",
         "type": "address"
       },
       {
         "indexed": false,
         "name": "amount",
-        "type": "uint256"
+        "type": "uint128"
       }
     ],
-    "name": "SinkWithdrawn",
+    "name": "Owed",
     "type": "event"
   },
   {
@@ -243,17 +303,12 @@ export const providerStakingAbi = [
       },
       {
         "indexed": false,
-        "name": "amount",
+        "name": "bond",
         "type": "uint128"
       },
       {
         "indexed": false,
-        "name": "victim",
-        "type": "address"
-      },
-      {
-        "indexed": false,
-        "name": "compensation",
+        "name": "amount",
         "type": "uint128"
       }
     ],
@@ -319,6 +374,42 @@ export const providerStakingAbi = [
       }
     ],
     "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "token",
+        "type": "address"
+      }
+    ],
+    "name": "cancelExit",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address"
+      },
+      {
+        "name": "token",
+        "type": "address"
+      },
+      {
+        "name": "to",
+        "type": "address"
+      }
+    ],
+    "name": "collect",
+    "outputs": [],
+    "stateMutability": "nonpayable",
     "type": "function"
   },
   {
@@ -400,7 +491,12 @@ export const providerStakingAbi = [
       }
     ],
     "name": "lock",
-    "outputs": [],
+    "outputs": [
+      {
+        "name": "staked",
+        "type": "uint256"
+      }
+    ],
     "stateMutability": "nonpayable",
     "type": "function"
   },
@@ -411,6 +507,27 @@ export const providerStakingAbi = [
       {
         "name": "",
         "type": "address"
+      }
+    ],
+    "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address"
+      },
+      {
+        "name": "token",
+        "type": "address"
+      }
+    ],
+    "name": "owedTo",
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint256"
       }
     ],
     "stateMutability": "view",
@@ -451,29 +568,16 @@ export const providerStakingAbi = [
   {
     "inputs": [
       {
-        "name": "token",
-        "type": "address"
-      }
-    ],
-    "name": "sinkBalance",
-    "outputs": [
-      {
-        "name": "",
-        "type": "uint256"
-      }
-    ],
-    "stateMutability": "view",
-    "type": "function"
-  },
-  {
-    "inputs": [
-      {
         "name": "operator",
         "type": "address"
       },
       {
         "name": "token",
         "type": "address"
+      },
+      {
+        "name": "bond",
+        "type": "uint128"
       },
       {
         "name": "amount",
@@ -486,15 +590,18 @@ export const providerStakingAbi = [
       {
         "name": "compensation",
         "type": "uint128"
-      }
-    ],
-    "name": "slash",
-    "outputs": [
+      },
       {
-        "name": "paid",
+        "name": "helper",
+        "type": "address"
+      },
+      {
+        "name": "reward",
         "type": "uint128"
       }
     ],
+    "name": "slash",
+    "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
   },
@@ -601,18 +708,6 @@ export const providerStakingAbi = [
       }
     ],
     "name": "unlock",
-    "outputs": [],
-    "stateMutability": "nonpayable",
-    "type": "function"
-  },
-  {
-    "inputs": [
-      {
-        "name": "token",
-        "type": "address"
-      }
-    ],
-    "name": "withdrawSink",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"

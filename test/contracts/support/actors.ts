@@ -27,6 +27,8 @@ export async function namedActors() {
     sink: role(9),
     heir: role(10),
     newNodeKey: role(11),
+    guardian: role(12),
+    arbiter: role(13),
   };
 }
 

@@ -1,7 +1,6 @@
 import type {
   Claim,
   identityRegistryAbi,
-  jobMarketAbi,
   NodeLimits,
   Offer,
   providerStakingAbi,
@@ -13,11 +12,12 @@ import {
   type Address,
   depositUp,
   jobIdOf,
+  jobMarketAbi,
   nodeKeyTypedData,
   offerHashOf,
   orderDomain,
   orderTypes,
-  ZERO_ADDRESS,
+  termsOf,
 } from "@berth/protocol";
 import type { TypedDataDomain, TypedDataField } from "ethers";
 import { anOffer, aRequest } from "../../support/orders.ts";
@@ -33,12 +33,13 @@ export const State = {
   Posted: 1n,
   Active: 2n,
   Submitted: 3n,
-  Disputed: 4n,
-  Settled: 5n,
-  Refunded: 6n,
-  Cancelled: 7n,
+  Judging: 4n,
+  Disputed: 5n,
+  Settled: 6n,
+  Refunded: 7n,
+  Cancelled: 8n,
 };
-export const Reason = { Declined: 0n, TimedOut: 1n };
+export const Reason = { Declined: 0n, TimedOut: 1n, Refused: 2n, Undecided: 3n };
 
 export const text32 = (text: string) => ethers.encodeBytes32String(text);
 export const addressOf = (actor: { address: string }) => actor.address as Address;
@@ -47,7 +48,10 @@ export const addressOf = (actor: { address: string }) => actor.address as Addres
 export async function deployedMarket() {
   const actors = await namedActors();
   const registry = await ethers.deployContract("IdentityRegistry");
-  const marketContract = await ethers.deployContract("JobMarket", [registry, actors.sink]);
+  const desk = await ethers.deployContract("MarketDesk", [registry]);
+  const floor = await ethers.deployContract("JobMarket", [registry, desk, actors.sink, actors.guardian]);
+  // Both halves answer at the floor's address, so the contract is spoken to with the ABI of both.
+  const marketContract = new ethers.Contract(floor, jobMarketAbi, actors.deployer);
   const identity = typed<typeof identityRegistryAbi>(registry);
   const market = typed<typeof jobMarketAbi>(marketContract);
   const token = typed<typeof testTokenAbi>(await ethers.deployContract("TestToken"));
@@ -85,7 +89,7 @@ export async function publishNode(on: Deployed, operator: Actor, key: Actor, rep
 }
 
 /** Limits that never bind. */
-export function limitsFor(on: Deployed, replaced: Partial<NodeLimits> = {}): NodeLimits {
+export function limitsFor(replaced: Partial<NodeLimits> = {}): NodeLimits {
   return {
     maxBond: 1_000_000n,
     maxActive: 1000,
@@ -93,9 +97,6 @@ export function limitsFor(on: Deployed, replaced: Partial<NodeLimits> = {}): Nod
     memoryMiB: 65_536,
     diskMiB: 65_536,
     gpus: 8,
-    tokens: [on.addresses.token],
-    verifiers: [ZERO_ADDRESS],
-    arbiters: [ZERO_ADDRESS],
     ...replaced,
   };
 }
@@ -117,13 +118,14 @@ export async function stake(on: Deployed, operator: Actor, amount: bigint) {
 /** Two operators with a node each, published, staked and limited; a requester and a payer with money. */
 export async function readyMarket() {
   const on = await deployedMarket();
-  const limits = limitsFor(on);
+  const limits = limitsFor();
   for (const [operator, key] of [
     [on.operator, on.nodeKey],
     [on.otherOperator, on.otherNodeKey],
   ] as const) {
     await publishNode(on, operator, key);
     await on.market.connect(operator).setNodeLimits(operator, 0, limits);
+    await on.market.connect(operator).setAccepted(operator, [on.token], true);
     await stake(on, operator, 10n * DOLLAR);
   }
   await fund(on, on.requester, 100n * DOLLAR);
@@ -150,6 +152,10 @@ export const jobId = (on: Deployed, request: Request) =>
 export const offerHash = (on: Deployed, offer: Offer) =>
   offerHashOf({ chainId: CHAIN_ID, market: on.addresses.market }, offer);
 
+/** The terms that a match of the two gives replica number `replica`. */
+export const termsFor = (on: Deployed, request: Request, offer: Offer, replica = 0) =>
+  termsOf({ chainId: CHAIN_ID, market: on.addresses.market }, request, offer, replica);
+
 function sign(on: Deployed, signer: Actor, name: "Request" | "Offer", message: object) {
   const domain = orderDomain({ chainId: CHAIN_ID, market: on.addresses.market }) as TypedDataDomain;
   const types: Record<string, TypedDataField[]> = { [name]: [...orderTypes[name]] };
@@ -162,7 +168,7 @@ interface MatchOptions {
   request?: Request;
   offers?: Offer[];
   by?: Actor;
-  limits?: NodeLimits[];
+  operatorProofs?: string[][];
   requesterSignature?: string;
   payerSignature?: string;
   offerSignatures?: string[];
@@ -176,9 +182,11 @@ export async function matchJob(on: Ready, options: MatchOptions = {}) {
     requesterSignature = await signRequest(on, on.requester, request),
     payerSignature = "0x",
     offerSignatures = await Promise.all(offers.map((offer) => signOffer(on, keyOf(offer), offer))),
-    limits = offers.map(() => on.limits),
+    operatorProofs = [],
   } = options;
-  return on.market.connect(by).matchJob(request, requesterSignature, payerSignature, offers, offerSignatures, limits);
+  return on.market
+    .connect(by)
+    .matchJob(request, requesterSignature, payerSignature, offers, offerSignatures, operatorProofs);
 }
 
 /** A replica in Active, with the terms that name it. */
@@ -187,8 +195,8 @@ export async function runningJob() {
   const [request, offer] = [on.request(), on.offer()];
   await matchJob(on, { request, offers: [offer] });
   const matchedAt = await time.latest();
-  const terms: Terms = { request, offer, replica: 0 };
-  return { ...on, terms, job: jobId(on, request), matchedAt, held: depositUp(request, offer) };
+  const terms: Terms = termsFor(on, request, offer);
+  return { ...on, request, offer, terms, job: jobId(on, request), matchedAt, held: depositUp(request, offer) };
 }
 
 /** A replica in Submitted, claimed at 40 of 69 token units. */
@@ -196,6 +204,6 @@ export async function submittedResult() {
   const running = await runningJob();
   const claim: Claim = { resultHash: ethers.id("result") as Address, resultBytes: 512n, charge: 40n };
   await time.setNextBlockTimestamp(running.matchedAt + 50);
-  await running.market.connect(running.nodeKey).submit(running.terms, claim);
+  await running.market.connect(running.nodeKey).submit(running.terms, claim, "0x");
   return { ...running, claim, submittedAt: running.matchedAt + 50 };
 }
