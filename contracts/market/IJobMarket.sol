@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {IMarketDesk, Lease, NodeUse} from "./IMarketDesk.sol";
+import {IMarketDesk} from "./IMarketDesk.sol";
 import {IMarketErrors} from "./IMarketErrors.sol";
 import {IMarketEvents} from "./IMarketEvents.sol";
-import {IMarketFloor, Replica} from "./IMarketFloor.sol";
+import {IMarketFloor} from "./IMarketFloor.sol";
 
 /// @title The job market: escrow, matching and settlement
 /// @notice Parties act at or before a deadline; permissionless exits open after it. Times are block timestamps.

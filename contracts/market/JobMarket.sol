@@ -11,6 +11,7 @@ import {ProviderStaking} from "../staking/ProviderStaking.sol";
 import {IMarketFloor, Replica} from "./IMarketFloor.sol";
 import {IVerifier, Verdict} from "./IVerifier.sol";
 import {Fit} from "./libraries/Fit.sol";
+import {JobWords} from "./libraries/JobWords.sol";
 import {OrderHash} from "./libraries/OrderHash.sol";
 import {Pricing} from "./libraries/Pricing.sol";
 import {MarketState} from "./MarketState.sol";
@@ -76,7 +77,8 @@ contract JobMarket is IMarketFloor, MarketState {
     ) external returns (JobId jobId) {
         bool posted;
         (jobId, posted) = _admit(request, requesterSignature, payerSignature);
-        _bindAll(request, jobId, posted, offers, offerSignatures, operatorProofs);
+        _requireOperators(request, jobId, offers, operatorProofs);
+        _bindAll(request, jobId, posted, offers, offerSignatures);
     }
 
     /// @inheritdoc IMarketFloor
@@ -91,8 +93,7 @@ contract JobMarket is IMarketFloor, MarketState {
         address key = _requireKey(request, offer);
         if (msg.sender != key) revert NotNode(offer.operator, offer.index, msg.sender);
 
-        (Job memory job, bytes32 jobHash) = _open(request, jobId, _price(request, offer), true);
-        _bind(request, job, jobHash, 0, offer, hashOffer(offer));
+        _take(request, jobId, offer);
     }
 
     /// @inheritdoc IMarketFloor
@@ -202,23 +203,23 @@ contract JobMarket is IMarketFloor, MarketState {
         JobId jobId,
         bool posted,
         Offer[] calldata offers,
-        bytes[] calldata offerSignatures,
-        bytes32[][] calldata operatorProofs
+        bytes[] calldata offerSignatures
     ) private {
-        _requireCounts(request, jobId, offers.length, offerSignatures.length, operatorProofs.length);
-        (Job memory job, bytes32 jobHash) = _open(request, jobId, _price(request, offers), posted);
+        if (offerSignatures.length != offers.length) {
+            revert WrongOfferCount(jobId, offerSignatures.length, request.replicas);
+        }
+        (uint256 price, uint256[] memory rates) = _price(request, offers);
+        Job memory job = _open(request, jobId, price, posted);
         for (uint16 i = 0; i < offers.length; ++i) {
-            _requireNewOperator(jobId, offers, i);
-            if (request.operators != 0) _requireAllowed(request, jobId, offers[i].operator, operatorProofs[i]);
-            bytes32 offerHash = _requireSigned(request, offers[i], offerSignatures[i]);
-            _bind(request, job, jobHash, i, offers[i], offerHash);
+            Assignment memory assignment = _assigned(request, offers[i], offerSignatures[i], i, rates[i]);
+            _bind(request, job, offers[i], assignment);
         }
     }
 
     /// @dev Turns a request into a job: takes the price from the payer, pays the tip.
     function _open(Request calldata request, JobId jobId, uint256 price, bool posted)
         private
-        returns (Job memory job, bytes32 jobHash)
+        returns (Job memory job)
     {
         _requireNew(request, jobId);
         if (request.matcher != address(0) && msg.sender != request.matcher) {
@@ -232,31 +233,35 @@ contract JobMarket is IMarketFloor, MarketState {
         if (posted) _credit(request.payer, request.token, released);
         else _debit(request.payer, request.token, spent);
         _credit(msg.sender, request.token, request.matcherTip);
-        job = _jobOf(request, jobId);
-        jobHash = OrderHash.ofJob(job);
-        emit JobMatched(jobId, request.requester, msg.sender, spent, released, request.matcherTip, job);
+        job = JobWords.ofRequest(request, jobId);
+        JobWords.emitMatched(job, spent, released, request.matcherTip);
+    }
+
+    /// @dev A posted request with one replica, taken by its node.
+    function _take(Request calldata request, JobId jobId, Offer calldata offer) private {
+        uint256 rate = Pricing.rateX18(request, offer);
+        uint256 price = request.matcherTip + Pricing.depositUp(rate, offer.baseCharge, request.maxSeconds);
+        Job memory job = _open(request, jobId, price, true);
+        bytes32 offerHash = hashOffer(offer);
+        _bind(request, job, offer, Assignment(0, offer.operator, offer.index, offerHash, rate, offer.baseCharge));
     }
 
     /// @dev Binds one replica to an offer whose signer was checked.
     function _bind(
         Request calldata request,
         Job memory job,
-        bytes32 jobHash,
-        uint16 replica,
         Offer calldata offer,
-        bytes32 offerHash
+        Assignment memory assignment
     ) private {
-        Fit.requireServes(request, offer, offerHash);
+        Fit.requireServes(request, offer, assignment.offerHash);
         _requireAccepted(offer.operator, request.token);
         _requireAccepted(offer.operator, request.verifier);
         _requireAccepted(offer.operator, request.arbiter);
-        _occupy(request, offer, offerHash);
+        _occupy(request, offer, assignment.offerHash);
 
-        Assignment memory assignment = Assignment(
-            replica, offer.operator, offer.index, offerHash, Pricing.rateX18(request, offer), offer.baseCharge
-        );
-        bytes21 commitment = OrderHash.commitment(OrderHash.ofTerms(jobHash, assignment));
-        _replicas[job.jobId][replica] = Replica(ReplicaState.Active, uint40(block.timestamp), 0, commitment);
+        bytes21 commitment = OrderHash.commitment(OrderHash.ofTerms(OrderHash.ofJob(job), assignment));
+        Replica memory replica = Replica(ReplicaState.Active, uint40(block.timestamp), 0, commitment);
+        _replicas[job.jobId][assignment.replica] = replica;
         emit ReplicaMatched(job.jobId, offer.operator, assignment);
         _lockBond(request, offer.operator);
     }
@@ -337,32 +342,8 @@ contract JobMarket is IMarketFloor, MarketState {
         if (validTo < needed) revert KeyExpiresTooSoon(offer.operator, offer.index, validTo, uint40(needed));
     }
 
-    function _requireSigned(Request calldata request, Offer calldata offer, bytes calldata signature)
-        private
-        view
-        returns (bytes32 offerHash)
-    {
-        offerHash = hashOffer(offer);
-        address key = _requireKey(request, offer);
-        if (!Signatures.signed(key, offerHash, signature)) revert BadOfferSignature(offerHash, key);
-    }
-
     function _requireAccepted(address operator, address what) private view {
         if (what != address(0) && !_accepted[operator][what]) revert NotAccepted(operator, what);
-    }
-
-    /// @dev Proofs are needed only where the request names its operators.
-    function _requireCounts(
-        Request calldata request,
-        JobId jobId,
-        uint256 offers,
-        uint256 signatures,
-        uint256 proofs
-    ) private pure {
-        bool whole = request.operators == 0 || proofs == offers;
-        if (offers != request.replicas || signatures != offers || !whole) {
-            revert WrongOfferCount(jobId, offers, request.replicas);
-        }
     }
 
     function _requireCharge(Terms calldata terms, Claim calldata claim, uint256 elapsed) private pure {
@@ -381,54 +362,52 @@ contract JobMarket is IMarketFloor, MarketState {
         if (!MerkleProof.verifyCalldata(proof, request.operators, leaf)) revert OperatorNotAllowed(jobId, operator);
     }
 
-    /// @dev Token units of all replicas and the tip.
-    function _price(Request calldata request, Offer[] calldata offers) private pure returns (uint256 price) {
+    /// @dev The assignment to the node behind `offer`, whose key signed it.
+    function _assigned(
+        Request calldata request,
+        Offer calldata offer,
+        bytes calldata signature,
+        uint16 replica,
+        uint256 rate
+    ) private view returns (Assignment memory) {
+        bytes32 offerHash = hashOffer(offer);
+        address key = _requireKey(request, offer);
+        if (!Signatures.signed(key, offerHash, signature)) revert BadOfferSignature(offerHash, key);
+        return Assignment(replica, offer.operator, offer.index, offerHash, rate, offer.baseCharge);
+    }
+
+    /// @dev Token units of all replicas and the tip, and the rate of each replica.
+    function _price(Request calldata request, Offer[] calldata offers)
+        private
+        pure
+        returns (uint256 price, uint256[] memory rates)
+    {
         price = request.matcherTip;
+        rates = new uint256[](offers.length);
         for (uint256 i = 0; i < offers.length; ++i) {
-            Offer calldata offer = offers[i];
-            price += Pricing.depositUp(Pricing.rateX18(request, offer), offer.baseCharge, request.maxSeconds);
+            rates[i] = Pricing.rateX18(request, offers[i]);
+            price += Pricing.depositUp(rates[i], offers[i].baseCharge, request.maxSeconds);
         }
     }
 
-    /// @dev The same for one offer.
-    function _price(Request calldata request, Offer calldata offer) private pure returns (uint256) {
-        uint256 rate = Pricing.rateX18(request, offer);
-        return request.matcherTip + Pricing.depositUp(rate, offer.baseCharge, request.maxSeconds);
-    }
-
-    function _requireNewOperator(JobId jobId, Offer[] calldata offers, uint256 i) private pure {
-        address operator = offers[i].operator;
-        for (uint256 j = 0; j < i; ++j) {
-            if (offers[j].operator == operator) revert OperatorTwice(jobId, operator);
+    /// @dev As many as the request wants, each another one, and each on the request's list where it has one.
+    function _requireOperators(
+        Request calldata request,
+        JobId jobId,
+        Offer[] calldata offers,
+        bytes32[][] calldata operatorProofs
+    ) private pure {
+        bool listed = request.operators != 0;
+        uint256 count = offers.length;
+        if (count != request.replicas || (listed && operatorProofs.length != count)) {
+            revert WrongOfferCount(jobId, count, request.replicas);
         }
-    }
-
-    function _jobOf(Request calldata request, JobId jobId) private pure returns (Job memory job) {
-        job.jobId = jobId;
-        job.requester = request.requester;
-        job.payer = request.payer;
-        job.token = request.token;
-        job.specHash = request.specHash;
-        job.mode = request.mode;
-        job.replicas = request.replicas;
-        job.cpuMilli = request.cpuMilli;
-        job.memoryMiB = request.memoryMiB;
-        job.diskMiB = request.diskMiB;
-        job.gpus = request.gpus;
-        job.maxSeconds = request.maxSeconds;
-        job.acceptWindow = request.acceptWindow;
-        job.submitWindow = request.submitWindow;
-        job.challengeWindow = request.challengeWindow;
-        job.heartbeatSeconds = request.heartbeatSeconds;
-        job.noticeSeconds = request.noticeSeconds;
-        job.verifier = request.verifier;
-        job.verifierData = request.verifierData;
-        job.arbiter = request.arbiter;
-        job.arbiterData = request.arbiterData;
-        job.arbiterFee = request.arbiterFee;
-        job.arbiterWindow = request.arbiterWindow;
-        job.bond = request.bond;
-        job.bounty = request.bounty;
-        job.compensationBps = request.compensationBps;
+        for (uint256 i = 0; i < count; ++i) {
+            address operator = offers[i].operator;
+            for (uint256 j = 0; j < i; ++j) {
+                if (offers[j].operator == operator) revert OperatorTwice(jobId, operator);
+            }
+            if (listed) _requireAllowed(request, jobId, operator, operatorProofs[i]);
+        }
     }
 }

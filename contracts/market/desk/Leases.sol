@@ -5,7 +5,7 @@ import {IMarketDesk, Lease} from "../IMarketDesk.sol";
 import {Replica} from "../IMarketFloor.sol";
 import {Pricing} from "../libraries/Pricing.sol";
 import {MarketState} from "../MarketState.sol";
-import {Assignment, JobId, Mode, RefundReason, ReplicaState, Terms} from "../Orders.sol";
+import {Assignment, JobId, Mode, ReplicaState, Terms} from "../Orders.sol";
 
 /// @notice Leases: paid by the second out of the deposit until somebody ends them. All sums are counted in seconds and turned into
 /// money once, so that many claims pay what one would.

@@ -3,6 +3,24 @@ export const identityRegistryAbi = [
   {
     "inputs": [
       {
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "name": "controller",
+        "type": "address"
+      },
+      {
+        "name": "nonce",
+        "type": "uint48"
+      }
+    ],
+    "name": "BadControllerSignature",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "operator",
         "type": "address"
       },
@@ -16,6 +34,16 @@ export const identityRegistryAbi = [
       }
     ],
     "name": "BadKeyProof",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
+        "name": "deadline",
+        "type": "uint40"
+      }
+    ],
+    "name": "DeadlinePassed",
     "type": "error"
   },
   {
@@ -49,6 +77,16 @@ export const identityRegistryAbi = [
   {
     "inputs": [
       {
+        "name": "needed",
+        "type": "uint256"
+      }
+    ],
+    "name": "GasTooLow",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "identity",
         "type": "address"
       }
@@ -66,14 +104,6 @@ export const identityRegistryAbi = [
       {
         "name": "key",
         "type": "address"
-      },
-      {
-        "name": "operator",
-        "type": "address"
-      },
-      {
-        "name": "index",
-        "type": "uint32"
       }
     ],
     "name": "KeyTaken",
@@ -116,14 +146,6 @@ export const identityRegistryAbi = [
       {
         "name": "prefix",
         "type": "uint56"
-      },
-      {
-        "name": "operator",
-        "type": "address"
-      },
-      {
-        "name": "index",
-        "type": "uint32"
       }
     ],
     "name": "PrefixTaken",
@@ -283,6 +305,11 @@ export const identityRegistryAbi = [
         "indexed": false,
         "name": "contentUrl",
         "type": "string"
+      },
+      {
+        "indexed": false,
+        "name": "profileCid",
+        "type": "string"
       }
     ],
     "name": "NodePublished",
@@ -303,6 +330,23 @@ export const identityRegistryAbi = [
       }
     ],
     "name": "NodeRevoked",
+    "type": "event"
+  },
+  {
+    "anonymous": false,
+    "inputs": [
+      {
+        "indexed": true,
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "indexed": false,
+        "name": "nextNonce",
+        "type": "uint48"
+      }
+    ],
+    "name": "NoncesBurned",
     "type": "event"
   },
   {
@@ -336,11 +380,83 @@ export const identityRegistryAbi = [
         "type": "address"
       },
       {
+        "name": "delegateType",
+        "type": "bytes32"
+      },
+      {
+        "name": "delegate",
+        "type": "address"
+      },
+      {
+        "name": "validity",
+        "type": "uint256"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "addDelegateSigned",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "name": "count",
+        "type": "uint16"
+      }
+    ],
+    "name": "burnNonces",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      },
+      {
         "name": "newOwner",
         "type": "address"
       }
     ],
     "name": "changeOwner",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "name": "newOwner",
+        "type": "address"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "changeOwnerSigned",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
@@ -458,31 +574,6 @@ export const identityRegistryAbi = [
       {
         "name": "index",
         "type": "uint32"
-      }
-    ],
-    "name": "keyOf",
-    "outputs": [
-      {
-        "name": "key",
-        "type": "address"
-      },
-      {
-        "name": "validTo",
-        "type": "uint40"
-      }
-    ],
-    "stateMutability": "view",
-    "type": "function"
-  },
-  {
-    "inputs": [
-      {
-        "name": "operator",
-        "type": "address"
-      },
-      {
-        "name": "index",
-        "type": "uint32"
       },
       {
         "name": "caller",
@@ -558,10 +649,31 @@ export const identityRegistryAbi = [
           {
             "name": "keyVersion",
             "type": "uint32"
+          },
+          {
+            "name": "servicesHash",
+            "type": "bytes24"
           }
         ],
         "name": "",
         "type": "tuple"
+      }
+    ],
+    "stateMutability": "view",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      }
+    ],
+    "name": "nonceOf",
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint48"
       }
     ],
     "stateMutability": "view",
@@ -602,6 +714,10 @@ export const identityRegistryAbi = [
           {
             "name": "contentUrl",
             "type": "string"
+          },
+          {
+            "name": "profileCid",
+            "type": "string"
           }
         ],
         "name": "profile",
@@ -613,6 +729,68 @@ export const identityRegistryAbi = [
       }
     ],
     "name": "publishNode",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "components": [
+          {
+            "name": "index",
+            "type": "uint32"
+          },
+          {
+            "name": "key",
+            "type": "address"
+          },
+          {
+            "name": "wgKey",
+            "type": "bytes32"
+          },
+          {
+            "name": "salt",
+            "type": "uint64"
+          },
+          {
+            "name": "validTo",
+            "type": "uint40"
+          },
+          {
+            "name": "wgEndpoint",
+            "type": "string"
+          },
+          {
+            "name": "contentUrl",
+            "type": "string"
+          },
+          {
+            "name": "profileCid",
+            "type": "string"
+          }
+        ],
+        "name": "profile",
+        "type": "tuple"
+      },
+      {
+        "name": "keyProof",
+        "type": "bytes"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "publishNodeSigned",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
@@ -644,6 +822,34 @@ export const identityRegistryAbi = [
         "type": "address"
       },
       {
+        "name": "name",
+        "type": "bytes32"
+      },
+      {
+        "name": "value",
+        "type": "bytes"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "revokeAttributeSigned",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      },
+      {
         "name": "delegateType",
         "type": "bytes32"
       },
@@ -660,6 +866,34 @@ export const identityRegistryAbi = [
   {
     "inputs": [
       {
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "name": "delegateType",
+        "type": "bytes32"
+      },
+      {
+        "name": "delegate",
+        "type": "address"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "revokeDelegateSigned",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
         "name": "operator",
         "type": "address"
       },
@@ -669,6 +903,30 @@ export const identityRegistryAbi = [
       }
     ],
     "name": "revokeNode",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "index",
+        "type": "uint32"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "revokeNodeSigned",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
@@ -693,6 +951,38 @@ export const identityRegistryAbi = [
       }
     ],
     "name": "setAttribute",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "name": "identity",
+        "type": "address"
+      },
+      {
+        "name": "name",
+        "type": "bytes32"
+      },
+      {
+        "name": "value",
+        "type": "bytes"
+      },
+      {
+        "name": "validity",
+        "type": "uint256"
+      },
+      {
+        "name": "deadline",
+        "type": "uint40"
+      },
+      {
+        "name": "signature",
+        "type": "bytes"
+      }
+    ],
+    "name": "setAttributeSigned",
     "outputs": [],
     "stateMutability": "nonpayable",
     "type": "function"
