@@ -77,7 +77,7 @@ export async function keyProof(on: Deployed, key: Actor, node: { operator: Addre
 export async function aProfile(key: { address: string }, replaced: Record<string, unknown> = {}) {
   const validTo = (await time.latest()) + 90 * DAY;
   const wgKey = ethers.id(`wg ${key.address}`) as Address;
-  const services = { wgEndpoint: "203.0.113.7:51820", contentUrl: "https://node.example/ipfs" };
+  const services = { wgEndpoint: "203.0.113.7:51820", contentUrl: "https://node.example/ipfs", profileCid: "" };
   return { index: 0, key: addressOf(key), wgKey, salt: 0n, validTo, ...services, ...replaced };
 }
 
