@@ -24,6 +24,7 @@ export {
 export { type Misfit, misfits, type NodeStanding, type NodeUse, standingMisfits } from "./fit.ts";
 export { parseImageJson } from "./image-json.ts";
 export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
+export { type OperatorTree, operatorTree } from "./operators.ts";
 export {
   addressSchema,
   assignmentSchema,
