@@ -166,5 +166,6 @@ enum RefundReason {
     Declined, // the node gave it back
     TimedOut, // no result in time, or a lease without a sign of life
     Refused, // the verifier says that the result does not stand
-    Undecided // the verifier did not say anything in time
+    Undecided, // the verifier did not say anything in time
+    Left // the node left a gang that had lost another member
 }

@@ -56,7 +56,7 @@ abstract contract Requests is IMarketDesk, MarketState {
         replica.state = ReplicaState.Refunded;
         _replicas[jobId][index] = replica;
         _vacate(terms);
-        _refund(terms, deposited, fee, RefundReason.Declined);
+        _refund(terms, deposited, fee, broken ? RefundReason.Left : RefundReason.Declined);
         if (fee == 0) _unlockBond(terms);
         else _slash(terms, fee, address(0), 0, address(0), 0);
     }

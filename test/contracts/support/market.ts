@@ -39,7 +39,7 @@ export const State = {
   Refunded: 7n,
   Cancelled: 8n,
 };
-export const Reason = { Declined: 0n, TimedOut: 1n, Refused: 2n, Undecided: 3n };
+export const Reason = { Declined: 0n, TimedOut: 1n, Refused: 2n, Undecided: 3n, Left: 4n };
 
 export const text32 = (text: string) => ethers.encodeBytes32String(text);
 export const addressOf = (actor: { address: string }) => actor.address as Address;
