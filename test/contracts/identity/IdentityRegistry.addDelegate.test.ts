@@ -1,6 +1,8 @@
 import { expect } from "chai";
-import { loadFixture, time } from "../support/actors.ts";
+import { ethers, loadFixture, time } from "../support/actors.ts";
 import { DAY, deployedMarket, publishNode, text32 } from "../support/market.ts";
+
+const HOUR = 3600;
 
 describe("IdentityRegistry#addDelegate and #revokeDelegate", () => {
   it("make a delegate valid for a time, or until revoked", async () => {
@@ -23,7 +25,7 @@ describe("IdentityRegistry#addDelegate and #revokeDelegate", () => {
 
   it("leave a node's key to publishNode and revokeNode, so that the DID document never contradicts the market", async () => {
     const on = await loadFixture(deployedMarket);
-    const { identity, operator, nodeKey } = on;
+    const { identity, operator, otherOperator, nodeKey } = on;
     await publishNode(on, operator, nodeKey);
     const key = [operator.address, 0, nodeKey.address] as const;
     const kind = text32("veriKey");
@@ -34,9 +36,42 @@ describe("IdentityRegistry#addDelegate and #revokeDelegate", () => {
       .to.be.revertedWithCustomError(identity, "DelegateIsNodeKey")
       .withArgs(...key);
 
+    // Another operator's word about the key is its own, and so is what the key may do besides serving the node.
+    await identity.connect(otherOperator).addDelegate(otherOperator, kind, nodeKey, DAY);
+    await identity.connect(operator).addDelegate(operator, text32("sigAuth"), nodeKey, DAY);
+
     await identity.connect(operator).revokeNode(operator, 0);
     expect(await identity.validDelegate(operator, kind, nodeKey)).to.equal(false);
-    await identity.connect(operator).addDelegate(operator, kind, nodeKey, DAY);
+    expect(await identity.validDelegate(otherOperator, kind, nodeKey)).to.equal(true);
+    // A revoked key may be in wrong hands.
+    await expect(identity.connect(operator).addDelegate(operator, kind, nodeKey, DAY))
+      .to.be.revertedWithCustomError(identity, "DelegateIsNodeKey")
+      .withArgs(...key);
+  });
+
+  it("end with the node for a key that was a delegate before it became a node's key", async () => {
+    const on = await loadFixture(deployedMarket);
+    const { identity, operator, nodeKey, newNodeKey, stranger } = on;
+    const kind = text32("veriKey");
+    for (const key of [nodeKey, newNodeKey])
+      await identity.connect(operator).addDelegate(operator, kind, key, 365 * DAY);
+    await publishNode(on, operator, nodeKey);
+    await publishNode(on, operator, newNodeKey);
+    await time.increase(HOUR + 1);
+    expect(await identity.validDelegate(operator, kind, nodeKey)).to.equal(false);
+    await identity.connect(operator).revokeNode(operator, 0);
+    await publishNode(on, operator, stranger);
+    for (const key of [nodeKey, newNodeKey]) {
+      expect(await identity.validDelegate(operator, kind, key)).to.equal(false);
+    }
+  });
+
+  it("take the longest time for ever", async () => {
+    const { identity, operator, stranger } = await loadFixture(deployedMarket);
+    await expect(identity.connect(operator).addDelegate(operator, text32("sigAuth"), stranger, ethers.MaxUint256))
+      .to.emit(identity, "DIDDelegateChanged")
+      .withArgs(operator.address, text32("sigAuth"), stranger.address, ethers.MaxUint256, 0);
+    expect(await identity.validDelegate(operator, text32("sigAuth"), stranger)).to.equal(true);
   });
 
   it("let a delegation lapse", async () => {

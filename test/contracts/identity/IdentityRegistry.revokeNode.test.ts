@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { ethers, loadFixture } from "../support/actors.ts";
+import { ethers, loadFixture, time } from "../support/actors.ts";
 import { aProfile, deployedMarket, publishNode, text32 } from "../support/market.ts";
 
 async function publishedNode() {
@@ -22,9 +22,34 @@ describe("IdentityRegistry#revokeNode", () => {
       .and.to.emit(identity, "DIDAttributeChanged")
       .withArgs(operator.address, text32("did/pub/X25519/enc/base64"), wgKey, 0, changed + 1n);
 
-    expect(await identity.nodeOf(operator, 0)).to.deep.equal([ethers.ZeroAddress, 0n, 0n, ethers.ZeroHash, 0n]);
-    expect(await identity.keyOf(operator, 0)).to.deep.equal([ethers.ZeroAddress, 0n]);
+    expect(await identity.nodeOf(operator, 0)).to.deep.equal([
+      ...[ethers.ZeroAddress, 0n, 0n, ethers.ZeroHash, 0n],
+      ethers.dataSlice(ethers.ZeroHash, 0, 24),
+    ]);
+    expect(await identity.signerOf(operator, 0)).to.deep.equal([ethers.ZeroAddress, 0n]);
     expect(await identity.validDelegate(operator, text32("veriKey"), nodeKey)).to.equal(false);
+  });
+
+  it("ends the hour of a replaced key too", async () => {
+    const on = await loadFixture(publishedNode);
+    const { identity, operator, nodeKey, newNodeKey } = on;
+    await publishNode(on, operator, newNodeKey);
+    const changed = await identity.changed(operator);
+    await expect(identity.connect(operator).revokeNode(operator, 0))
+      .to.emit(identity, "DIDDelegateChanged")
+      .withArgs(operator.address, text32("veriKey"), nodeKey.address, 0, changed);
+    expect(await identity.validDelegate(operator, text32("veriKey"), nodeKey)).to.equal(false);
+    await expect(publishNode(on, operator, nodeKey), "it is not the node's last key")
+      .to.be.revertedWithCustomError(identity, "KeyTaken")
+      .withArgs(nodeKey.address);
+  });
+
+  it("says nothing of a replaced key whose hour is over", async () => {
+    const on = await loadFixture(publishedNode);
+    await publishNode(on, on.operator, on.newNodeKey);
+    await time.increase(3601);
+    const revoking = await on.identity.connect(on.operator).revokeNode(on.operator, 0);
+    expect((await revoking.wait())?.logs, "delegate, WireGuard key and NodeRevoked").to.have.lengthOf(3);
   });
 
   it("leaves the way back open, with the next key version", async () => {

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { loadFixture, time } from "../support/actors.ts";
+import { ethers, loadFixture, time } from "../support/actors.ts";
 import { DAY, deployedMarket, text32 } from "../support/market.ts";
 
 describe("IdentityRegistry#setAttribute and #revokeAttribute", () => {
@@ -15,6 +15,14 @@ describe("IdentityRegistry#setAttribute and #revokeAttribute", () => {
     await expect(identity.connect(operator).revokeAttribute(operator, name, "0x6162"))
       .to.emit(identity, "DIDAttributeChanged")
       .withArgs(operator.address, name, "0x6162", 0, block);
+  });
+
+  it("take the longest time for ever", async () => {
+    const { identity, operator } = await loadFixture(deployedMarket);
+    const name = text32("did/svc/BerthContent");
+    await expect(identity.connect(operator).setAttribute(operator, name, "0x", ethers.MaxUint256))
+      .to.emit(identity, "DIDAttributeChanged")
+      .withArgs(operator.address, name, "0x", ethers.MaxUint256, 0);
   });
 
   it("belong to the controller", async () => {

@@ -3,7 +3,7 @@ import { didOf } from "@berth/protocol";
 import { expect } from "chai";
 import { type DIDDocument, type DIDResolutionResult, Resolver } from "did-resolver";
 import { getResolver } from "ethr-did-resolver";
-import { ethers, loadFixture, provider } from "../support/actors.ts";
+import { ethers, loadFixture, provider, time } from "../support/actors.ts";
 import { aProfile, CHAIN_ID, deployedMarket, publishNode, text32 } from "../support/market.ts";
 
 /** The `X25519` keys that a document really carries: a revoked one may linger in `keyAgreement` by reference. */
@@ -21,7 +21,8 @@ const services = (document: DIDDocument | null) =>
 
 describe("IdentityRegistry, resolved by ethr-did-resolver over JSON-RPC", () => {
   let close: () => Promise<void>;
-  let resolve: (identity: string, registry: string) => Promise<DIDResolutionResult>;
+  /** As of `block`, at its time; without it as of now, at this computer's time. */
+  let resolve: (identity: string, registry: string, block?: number) => Promise<DIDResolutionResult>;
 
   before(async () => {
     // A JSON-RPC door to the very chain that the other tests talk to.
@@ -34,12 +35,13 @@ describe("IdentityRegistry, resolved by ethr-did-resolver over JSON-RPC", () => 
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("The server has no port.");
     close = () => new Promise((done) => server.close(() => done()));
-    resolve = (identity, registry) => {
+    resolve = (identity, registry, block) => {
       const rpcUrl = `http://127.0.0.1:${address.port}`;
       const resolver = new Resolver(
         getResolver({ networks: [{ name: "devnet", chainId: CHAIN_ID, registry, rpcUrl }] }),
       );
-      return resolver.resolve(didOf(CHAIN_ID, identity as `0x${string}`));
+      const version = block === undefined ? "" : `?versionId=${block}`;
+      return resolver.resolve(didOf(CHAIN_ID, identity as `0x${string}`) + version);
     };
   });
   after(() => close());
@@ -47,17 +49,19 @@ describe("IdentityRegistry, resolved by ethr-did-resolver over JSON-RPC", () => 
   it("shows the node's keys byte for byte, before and after rotation, revocation and deactivation", async () => {
     const on = await loadFixture(deployedMarket);
     const { identity, operator, nodeKey, newNodeKey } = on;
-    const look = async () => (await resolve(operator.address, on.addresses.identity)).didDocument;
+    const look = async (block?: number) => (await resolve(operator.address, on.addresses.identity, block)).didDocument;
     const account = (key: { address: string }) => `eip155:${CHAIN_ID}:${key.address}`;
 
-    const first = await aProfile(nodeKey);
-    await publishNode(on, operator, nodeKey);
+    const profileCid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
+    const first = await aProfile(nodeKey, { profileCid });
+    await publishNode(on, operator, nodeKey, { profileCid });
     const published = await look();
     expect(wgKeys(published)).to.deep.equal([base64(first.wgKey)]);
     expect(delegates(published).filter(Boolean)).to.deep.equal([account(nodeKey)]);
     expect(services(published)).to.deep.equal([
       ["BerthWireGuard", first.wgEndpoint],
       ["BerthContent", first.contentUrl],
+      ["BerthProfile", profileCid],
     ]);
     const agreed = published?.verificationMethod?.find(({ type }) => type.startsWith("X25519"));
     expect(published?.keyAgreement).to.deep.equal([agreed?.id]);
@@ -66,15 +70,29 @@ describe("IdentityRegistry, resolved by ethr-did-resolver over JSON-RPC", () => 
     await publishNode(on, operator, newNodeKey);
     const rotated = await look();
     expect(wgKeys(rotated)).to.deep.equal([base64(second.wgKey)]);
-    expect(delegates(rotated).filter(Boolean)).to.deep.equal([account(newNodeKey)]);
+    expect(delegates(rotated).filter(Boolean), "both for an hour").to.deep.equal([
+      account(nodeKey),
+      account(newNodeKey),
+    ]);
+    const rotatedAt = await time.latest();
+    for (const [until, keys] of [
+      [rotatedAt + 3600, [nodeKey, newNodeKey]],
+      [rotatedAt + 3601, [newNodeKey]],
+    ] as const) {
+      await time.increaseTo(until);
+      const later = await look(await time.latestBlock());
+      expect(delegates(later).filter(Boolean)).to.deep.equal(keys.map(account));
+      expect(wgKeys(later)).to.deep.equal([base64(second.wgKey)]);
+    }
 
     await identity.connect(operator).revokeNode(operator, 0);
-    const revoked = await look();
+    // The chain's clock was moved an hour ahead of this computer's.
+    const revoked = await look(await time.latestBlock());
     expect(wgKeys(revoked)).to.deep.equal([]);
     expect(delegates(revoked).filter(Boolean)).to.deep.equal([]);
 
-    await publishNode(on, operator, nodeKey);
-    expect(wgKeys(await look())).to.deep.equal([base64(first.wgKey)]);
+    await publishNode(on, operator, newNodeKey);
+    expect(wgKeys(await look(await time.latestBlock()))).to.deep.equal([base64(second.wgKey)]);
     await identity.connect(operator).changeOwner(operator, ethers.ZeroAddress);
     const { didDocument, didDocumentMetadata } = await resolve(operator.address, on.addresses.identity);
     expect(didDocumentMetadata.deactivated).to.equal(true);
