@@ -62,8 +62,10 @@ interface IAttestationRegistry {
     event PlatformReinstated(bytes32 indexed platform);
 
     error VerifierNotAllowed(IQuoteVerifier verifier);
+    error VerifierWithoutCode(IQuoteVerifier verifier);
     error VerifierAlreadyAllowed(IQuoteVerifier verifier, uint16 id);
     error MeasurementNotAllowed(bytes32 measurement);
+    error ZeroMeasurement();
     error MeasurementAlreadyAllowed(bytes32 measurement, uint32 id);
     error PlatformIsRevoked(bytes32 platform);
     error PlatformNotRevoked(bytes32 platform);
@@ -95,7 +97,7 @@ interface IAttestationRegistry {
     function revokeKey(address key) external;
 
     /// @notice Role VERIFIERS. Keys registered through a revoked verifier count no more.
-    /// @custom:reverts NotHolder, VerifierAlreadyAllowed
+    /// @custom:reverts NotHolder, VerifierAlreadyAllowed, VerifierWithoutCode
     function allowVerifier(IQuoteVerifier verifier) external;
 
     /// @notice Role VERIFIERS: the kill switch of one verifier.
@@ -103,7 +105,7 @@ interface IAttestationRegistry {
     function revokeVerifier(IQuoteVerifier verifier) external;
 
     /// @notice Role MEASUREMENTS.
-    /// @custom:reverts NotHolder, MeasurementAlreadyAllowed
+    /// @custom:reverts NotHolder, MeasurementAlreadyAllowed, ZeroMeasurement
     function allowMeasurement(bytes32 measurement) external;
 
     /// @notice Role MEASUREMENTS. Keys with that measurement count no more.
