@@ -133,8 +133,8 @@ interface IIdentityRegistry {
     /// @custom:emits NoncesBurned
     function burnNonces(address identity, uint16 count) external;
 
-    /// @notice Gives the identity to `newOwner`; zero deactivates it for good. Skips a nonce: what an owner signed and
-    /// nobody used does not come back to life when the identity comes back to it.
+    /// @notice Gives the identity to `newOwner`; zero deactivates it for good. Skips a nonce: a call that the owner signed
+    /// and nobody used stays void when the identity comes back to it. Calls signed further ahead are for `burnNonces`.
     /// @custom:reverts NotController, IdentityDeactivated
     function changeOwner(address identity, address newOwner) external;
 

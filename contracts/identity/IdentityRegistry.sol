@@ -7,7 +7,7 @@ import {IIdentityRegistry, NodeProfile} from "./IIdentityRegistry.sol";
 import {NodeKeys} from "./NodeKeys.sol";
 
 /// @title The identity registry; IIdentityRegistry is its manual
-/// @dev Every external function authorises, by transaction or by signature, and hands over to the same private one.
+/// @dev Every external function authorises, by transaction or by signature, and hands over to the one that does it.
 contract IdentityRegistry is NodeKeys {
     /// @inheritdoc IIdentityRegistry
     function publishNode(address operator, NodeProfile calldata profile, bytes calldata keyProof) external {
