@@ -23,6 +23,15 @@ export {
 } from "./evidence.ts";
 export { type Misfit, misfits, type NodeStanding, type NodeUse, standingMisfits } from "./fit.ts";
 export { parseImageJson } from "./image-json.ts";
+export {
+  type JuryDomain,
+  juryEvidence,
+  type Panel,
+  panelHash,
+  sortedJurors,
+  type Vote,
+  voteTypedData,
+} from "./jury.ts";
 export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
 export { type OperatorTree, operatorTree } from "./operators.ts";
 export {
@@ -56,6 +65,20 @@ export {
   textToBytes32,
 } from "./orders.ts";
 export { chargeDown, chargeOfDown, compensationDown, depositOf, depositUp, priceOf, rateX18 } from "./pricing.ts";
+export {
+  dataToQuorum,
+  MAX_QUORUM_REPLICAS,
+  type Opening,
+  type Quorum,
+  type QuorumFlaw,
+  type QuorumJob,
+  quorumFlaw,
+  quorumFlaws,
+  quorumToData,
+  revealClosesAt,
+  SEAL_DOMAIN,
+  sealOf,
+} from "./quorum.ts";
 export { type JobNonceFields, jobNonce, REPORT_DATA_DOMAIN, type ReportDataFields, reportData } from "./report-data.ts";
 export {
   type Outcome,
@@ -69,6 +92,7 @@ export {
   type UnsignedResult,
 } from "./result.ts";
 export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
+export { attestedResultTypedData, type TeeDomain, type TeePolicy, teePolicyHash, teeProof } from "./tee-policy.ts";
 export {
   type Assignment,
   claimHash,
