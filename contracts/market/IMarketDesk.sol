@@ -56,7 +56,7 @@ interface IMarketDesk {
     /// @custom:emits RequestCancelled
     function cancel(Request calldata request) external;
 
-    /// @notice The node gives a replica back inside the accept window: full refund. One decline an hour is free, another costs
+    /// @notice The node gives a replica back inside the accept window: full refund. A lease's first claim ends that window. One decline an hour is free, another costs
     /// a hundredth of the deposit out of the bond, which goes to the sink.
     /// @param sibling another replica of the job that was refunded: then the gang is broken and leaving is free, also after the
     /// accept window while results still count. The replica itself: none.

@@ -13,7 +13,7 @@ import {Replica} from "./IMarketFloor.sol";
 import {Fit} from "./libraries/Fit.sol";
 import {OrderHash} from "./libraries/OrderHash.sol";
 import {Pricing} from "./libraries/Pricing.sol";
-import {Claim, JobId, Mode, NodeLimits, RefundReason, ReplicaState, Request, Terms} from "./Orders.sol";
+import {Assignment, Claim, JobId, Mode, NodeLimits, RefundReason, ReplicaState, Request, Terms} from "./Orders.sol";
 
 /// @notice Everything that the market stores, and the few ways in which it changes hands. The two halves of the market (the floor
 /// and the desk) share it, so that no rule has two versions.
@@ -176,6 +176,14 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
         _credit(terms.job.payer, terms.job.token, deposit);
         address operator = terms.assignment.operator;
         emit ReplicaRefunded(terms.job.jobId, operator, terms.assignment.replica, deposit, slashed, reason);
+    }
+
+    /// @dev What is held for a replica that nothing was paid out of: its deposit and what topped it up.
+    function _heldOf(Terms calldata terms) internal view returns (uint256) {
+        if (terms.job.mode == Mode.Batch) return _depositOf(terms);
+        Assignment calldata by = terms.assignment;
+        uint256 paidSeconds = uint256(terms.job.maxSeconds) + _leases[terms.job.jobId][by.replica].addedSeconds;
+        return Pricing.depositUp(by.rateX18, by.baseCharge, paidSeconds);
     }
 
     function _depositOf(Terms calldata terms) internal pure returns (uint256) {

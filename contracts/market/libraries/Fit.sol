@@ -9,8 +9,8 @@ import {Job, JobId, Mode, NodeLimits, Offer, Request} from "../Orders.sol";
 /// @notice The same checks, in the same order, as `protocol/src/fit.ts`.
 library Fit {
     uint16 internal constant MAX_COMPENSATION_BPS = 1000;
-    /// @dev The longest heartbeat, and the longest notice, of a lease.
-    uint32 internal constant MAX_LEASE_SECONDS = 366 days;
+    /// @dev The longest time to wait for a result, a heartbeat or the end of a notice.
+    uint32 internal constant MAX_WAIT_SECONDS = 366 days;
 
     /// @notice What no offer could make good.
     function requireSound(Request calldata request, JobId jobId) internal pure {
@@ -19,8 +19,9 @@ library Fit {
         if (request.matcherTip > request.maxPrice) _bad(jobId, "matcherTip");
         if (request.compensationBps > MAX_COMPENSATION_BPS) _bad(jobId, "compensationBps");
         if (request.bounty > request.bond) _bad(jobId, "bounty");
-        if (request.heartbeatSeconds > MAX_LEASE_SECONDS) _bad(jobId, "heartbeatSeconds");
-        if (request.noticeSeconds > MAX_LEASE_SECONDS) _bad(jobId, "noticeSeconds");
+        if (request.submitWindow > MAX_WAIT_SECONDS) _bad(jobId, "submitWindow");
+        if (request.heartbeatSeconds > MAX_WAIT_SECONDS) _bad(jobId, "heartbeatSeconds");
+        if (request.noticeSeconds > MAX_WAIT_SECONDS) _bad(jobId, "noticeSeconds");
         if (request.mode == Mode.Lease) return _requireSoundLease(request, jobId);
         if (request.submitWindow < request.maxSeconds) _bad(jobId, "submitWindow");
         // Otherwise a node that let its time pass could still decline and keep its bond.

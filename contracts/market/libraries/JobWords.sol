@@ -9,7 +9,8 @@ import {Job, JobId, Request} from "../Orders.sol";
 /// runs, which costs a tenth of moving members. `test/contracts/market/orders.vectors.test.ts` holds the layout.
 library JobWords {
     /// @notice What of `request` goes on to matter once it is a job.
-    /// @dev The words are those that the market has already read, and so checked for stray bits, when it judged the request.
+    /// @dev Every word copied here was read, and so checked for stray bits, by `Fit.requireSound` or `Fit.requireServes`, or may
+    /// have any.
     function ofRequest(Request calldata request, JobId jobId) internal pure returns (Job memory job) {
         assembly ("memory-safe") {
             job := mload(0x40)
