@@ -148,7 +148,7 @@ abstract contract NodeKeys is Identities {
     ) private returns (uint256) {
         (address old, bytes32 oldWgKey) = (node.key, _wgKeys[node.prefix]);
         if (old != profile.key) {
-            if (node.replaced != profile.key) previousChange = _endReplaced(operator, node, previousChange);
+            previousChange = _endReplaced(operator, node, previousChange);
             // 40 bits of unix seconds end in 36812.
             uint40 actsTo = uint40(block.timestamp) + OVERLAP;
             uint40 validTo = node.validTo < actsTo ? node.validTo : actsTo;
