@@ -66,10 +66,12 @@ contract AttestationRegistry is IAttestationRegistry, Roles, EIP712 {
         uint16 verifierId = _verifierIds[verifier];
         if (verifierId == 0) revert VerifierNotAllowed(verifier);
         bytes32 reportData = _reportData(claim);
-        // Foreign code runs here and only here: everything that matters below is read afterwards.
+        // Foreign code runs here and only here. What can change meanwhile is read afterwards; a verifier that is revoked
+        // meanwhile leaves a number that counts no more.
         Quote memory quote = verifier.verify(evidence);
         if (quote.reportData != reportData) revert WrongReportData(reportData, quote.reportData);
         if (quote.validTo < block.timestamp) revert QuoteExpired(quote.validTo);
+        if (quote.tier == 0) revert NoTier(verifier);
         uint32 measurementId = _measurementIds[quote.measurement];
         if (measurementId == 0) revert MeasurementNotAllowed(quote.measurement);
         if (platformRevoked[quote.platform]) revert PlatformIsRevoked(quote.platform);

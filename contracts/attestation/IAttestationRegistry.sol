@@ -74,6 +74,7 @@ interface IAttestationRegistry {
     error ChallengeUsed(address key, uint48 challengeBlock, uint48 lastChallengeBlock);
     error WrongReportData(bytes32 expected, bytes32 found);
     error QuoteExpired(uint40 validTo);
+    error NoTier(IQuoteVerifier verifier);
     error NoConsent(address key);
 
     /// @notice Records what `evidence` proves about `claim.key`, for at most `MAX_AGE`. Replaces an older record of the key.
@@ -81,8 +82,8 @@ interface IAttestationRegistry {
     /// @param consent 65-byte signature by `claim.key` over the EIP-712 struct
     /// `KeyConsent(bytes32 reportData,address verifier,bytes32 measurement,bytes32 platform)`, so that nobody can put another
     /// machine's quote in the place of this one
-    /// @custom:reverts VerifierNotAllowed, ChallengeUnknown, WrongReportData, QuoteExpired, MeasurementNotAllowed,
-    /// PlatformIsRevoked, KeyIsRevoked, ChallengeUsed, NoConsent; the verifier's errors
+    /// @custom:reverts VerifierNotAllowed, ChallengeUnknown, WrongReportData, QuoteExpired, NoTier,
+    /// MeasurementNotAllowed, PlatformIsRevoked, KeyIsRevoked, ChallengeUsed, NoConsent; the verifier's errors
     /// @custom:emits KeyAttested
     function register(
         IQuoteVerifier verifier,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {DcapBody} from "../attestation/DcapBody.sol";
 import {DcapOutput} from "../attestation/DcapOutput.sol";
 import {KeyReport} from "../attestation/KeyReport.sol";
 import {TpmAttest} from "../attestation/TpmAttest.sol";
@@ -14,10 +13,6 @@ contract AttestHarness {
 
     function parseAttest(bytes calldata attest) external pure returns (bytes32, uint24, bytes32) {
         return TpmAttest.parse(attest);
-    }
-
-    function readBody(uint16 bodyType, bytes calldata body) external pure returns (bytes32, bytes32) {
-        return DcapBody.read(bodyType, body);
     }
 
     function advisories(bytes calldata list) external pure returns (bytes32[] memory) {

@@ -121,8 +121,8 @@ describe("TpmQuoteVerifier with an emulated TPM", () => {
   });
 
   it("registers where the chain has no precompile, and refuses there what it must", async () => {
-    const { ethers: prague, provider } = await network.create({ override: { hardfork: "prague" } });
-    expect(await asksPrecompile(provider)).to.equal("0x");
+    const prague = await network.create({ override: { hardfork: "prague" } });
+    expect(await asksPrecompile(prague.provider)).to.equal("0x");
     expect(await asksPrecompile(defaultProvider)).to.equal(ethers.toBeHex(1, 32));
     const own = await tpmRegistry(tpm, prague);
     const { claim, evidence, consent, quote } = await tpmRegistration(own, tpm, key);

@@ -1,5 +1,5 @@
 import type { HardhatEthers } from "@nomicfoundation/hardhat-ethers/types";
-import type { AddressLike, BaseContract, BaseContractMethod, BigNumberish, ContractRunner, Wallet } from "ethers";
+import type { BaseContract, BaseContractMethod, BigNumberish, ContractRunner, Wallet } from "ethers";
 import { ethers } from "../support/actors.ts";
 import { packEvidence, softTpm, type Tpm } from "./tpm.ts";
 
@@ -7,7 +7,7 @@ import { packEvidence, softTpm, type Tpm } from "./tpm.ts";
 export type Named<N extends string> = Omit<BaseContract, "connect"> &
   Record<N, BaseContractMethod> & { connect(runner: ContractRunner | null): Named<N> };
 type RoleMethods = "offerRole" | "takeRole" | "holderOf" | "nomineeOf";
-export type Registry = Named<
+type Registry = Named<
   | RoleMethods
   | "register"
   | "revokeKey"
@@ -38,6 +38,11 @@ export type CommitteeContract = Named<
 >;
 export type Verifier = Named<"verify">;
 export type TpmVerifier = Named<"verify" | "enrol" | "enrolmentOf" | "measuredPcrs" | "committee">;
+
+/** What a test runs on; a fixture is given one. */
+interface Chain {
+  ethers: HardhatEthers;
+}
 
 /** What a quote proves, as Solidity's struct. */
 export interface QuoteFields {
@@ -101,7 +106,7 @@ export function wallets(count: number, name = "member"): Wallet[] {
 }
 
 /** Every contract of the attestation, a committee of three of five, and who holds the roles. */
-export async function deployAttestation(on: HardhatEthers = ethers) {
+export async function deployAttestation({ ethers: on }: Chain = { ethers }) {
   const signers = await on.getSigners();
   const role = (index: number) => {
     const signer = signers[index];
@@ -295,8 +300,8 @@ export function tpmMeasurement(values: readonly Buffer[], mask = BOOT_MASK): str
 }
 
 /** A registry that takes quotes of `tpm` in the state that it is in now. */
-export async function tpmRegistry(tpm: Tpm, on: HardhatEthers = ethers) {
-  const world = await deployAttestation(on);
+export async function tpmRegistry(tpm: Tpm, chain?: Chain) {
+  const world = await deployAttestation(chain);
   await world.registry.connect(world.verifiersHolder).allowVerifier(world.tpmVerifier);
   const { values } = await tpm.quote(ethers.ZeroHash, BOOT_PCRS);
   const measurement = tpmMeasurement(values);
@@ -319,9 +324,8 @@ export async function tpmRegistration(world: World, tpm: Tpm, key: Wallet, pcrs:
 export async function registeredTpmQuote(
   { again }: { again: boolean },
   tpm: Tpm = softTpm(),
-  on: HardhatEthers = ethers,
-): Promise<{ gasUsed: number; key: AddressLike }> {
-  const world = await tpmRegistry(tpm, on);
+): Promise<{ gasUsed: number }> {
+  const world = await tpmRegistry(tpm);
   const key = new ethers.Wallet(ethers.id("result key"));
   let gasUsed = 0;
   for (let i = 0; i < (again ? 2 : 1); i++) {
@@ -331,7 +335,7 @@ export async function registeredTpmQuote(
     if ((await world.registry.statusOf(key.address)) !== STATUS.Good) throw new Error("The key was not registered.");
     gasUsed = Number(receipt.gasUsed);
   }
-  return { gasUsed, key: key.address };
+  return { gasUsed };
 }
 
 /** The name of the custom error that a call failed with, or "no error of ours". */
