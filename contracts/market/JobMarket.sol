@@ -34,6 +34,8 @@ import {
 contract JobMarket is IMarketFloor, MarketState {
     /// @dev Enough for a verifier that looks at a dozen replicas or checks a handful of signatures.
     uint256 private constant VERIFIER_GAS = 300_000;
+    /// @dev Bytes of the arguments that `finalize` has in common with the question to a verifier.
+    uint256 private constant TERMS_AND_CLAIM = 35 * 32;
 
     /// @inheritdoc IMarketFloor
     IProviderStaking public immutable staking;
@@ -97,7 +99,7 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function submit(Terms calldata terms, Claim calldata claim, bytes calldata proof) external {
+    function submit(Terms calldata terms, Claim calldata claim, bytes calldata) external {
         (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
         _requireMode(terms, Mode.Batch);
         _requireNode(terms.assignment.operator, terms.assignment.index);
@@ -106,7 +108,8 @@ contract JobMarket is IMarketFloor, MarketState {
         _requireCharge(terms, claim, block.timestamp - replica.matchedAt);
         bool judging = false;
         if (terms.job.verifier != address(0)) {
-            Verdict verdict = _ask(terms, claim, proof);
+            // Both take the same arguments.
+            Verdict verdict = _ask(terms.job.verifier, bytes.concat(IVerifier.judge.selector, msg.data[4:]));
             if (verdict == Verdict.Fails || verdict == Verdict.Void) {
                 revert ResultRefused(jobId, index, terms.job.verifier);
             }
@@ -306,7 +309,10 @@ contract JobMarket is IMarketFloor, MarketState {
     /// @dev The challenge window is over: what the verifier says now counts.
     function _finishJudging(Terms calldata terms, Claim calldata claim, Replica memory replica) private {
         (JobId jobId, uint16 index) = (terms.job.jobId, terms.assignment.replica);
-        Verdict verdict = _ask(terms, claim, msg.data[:0]);
+        // The same arguments, followed by where the proof begins and its length, which is none.
+        bytes calldata asked = msg.data[4:4 + TERMS_AND_CLAIM];
+        bytes memory question = abi.encodePacked(IVerifier.judge.selector, asked, TERMS_AND_CLAIM + 32, uint256(0));
+        Verdict verdict = _ask(terms.job.verifier, question);
         if (verdict == Verdict.Stands) return _settle(terms, claim, replica);
         if (verdict == Verdict.Pending) {
             uint256 waited = uint256(terms.job.challengeWindow) + terms.job.arbiterWindow;
@@ -325,9 +331,8 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev No answer, or one that means nothing, counts as Pending: it opens the window and decides nothing.
-    function _ask(Terms calldata terms, Claim calldata claim, bytes calldata proof) private view returns (Verdict) {
-        bytes memory question = abi.encodeCall(IVerifier.judge, (terms, claim, proof));
-        (bool answered, uint256 word) = CappedCall.ask(terms.job.verifier, VERIFIER_GAS, question);
+    function _ask(address verifier, bytes memory question) private view returns (Verdict) {
+        (bool answered, uint256 word) = CappedCall.ask(verifier, VERIFIER_GAS, question);
         return answered && word <= uint256(type(Verdict).max) ? Verdict(word) : Verdict.Pending;
     }
 

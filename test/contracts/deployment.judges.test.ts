@@ -17,7 +17,7 @@ describe("the deployment modules of judges", () => {
     expect(await on.jury.getFunction("market")()).to.equal(market);
     expect(await on.tee.getFunction("registry")()).to.equal(await on.attestation.getAddress());
     expect(await on.tpmQuotes.getFunction("committee")()).to.equal(await on.committee.getAddress());
-    expect(await on.tpmQuotes.getFunction("measuredPcrs")()).to.equal(0x1_00ffn);
+    expect(await on.tpmQuotes.getFunction("measuredPcrs")()).to.equal(0xffn);
     expect(await on.committee.getFunction("threshold")()).to.equal(2n);
     const role = await on.attestation.getFunction("MEASUREMENTS")();
     expect(await on.attestation.getFunction("holderOf")(role)).to.equal(deployer?.address);
