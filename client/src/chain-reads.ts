@@ -19,6 +19,7 @@ const replicaStates = [
   "posted",
   "active",
   "submitted",
+  "judging",
   "disputed",
   "settled",
   "refunded",
@@ -31,11 +32,15 @@ export interface StoredReplica {
   state: ReplicaState;
   /** Unix seconds; 0 before. */
   matchedAt: UnixSeconds;
-  submittedAt: UnixSeconds;
-  /** 21 bytes. */
+  /** Of the submission, or of what came after it: a dispute, a lease's last claim. */
+  lastAt: UnixSeconds;
+  /** 21 bytes: first of the hash of the terms, from the submission on of the terms and the claim. */
   commitment: Hex;
-  /** Hash of the submitted claim; zero before. */
-  claimHash: Hex;
+}
+
+/** May its result be approved? */
+export function hasOpenResult(state: ReplicaState): boolean {
+  return state === "submitted" || state === "judging";
 }
 
 /** Unix seconds of the newest block. */
@@ -57,16 +62,26 @@ export async function storedReplica(
   jobId: JobId,
   replica: number,
 ): Promise<StoredReplica> {
-  const market = { address: deployment.market, abi: jobMarketAbi, args: [jobId, replica] } as const;
-  const [stored, claimHash] = await reading(
-    Promise.all([
-      rpc.client.readContract({ ...market, functionName: "replicaOf" }),
-      rpc.client.readContract({ ...market, functionName: "resultOf" }),
-    ]),
-    "Reading a replica",
-  );
-  const { state, matchedAt, submittedAt, commitment } = stored;
-  return { state: replicaStates[state] ?? "none", matchedAt, submittedAt, commitment, claimHash };
+  const call = {
+    address: deployment.market,
+    abi: jobMarketAbi,
+    functionName: "replicaOf",
+    args: [jobId, replica],
+  } as const;
+  const { state, ...stored } = await reading(rpc.client.readContract(call), "Reading a replica");
+  return { state: replicaStates[state] ?? "none", ...stored };
+}
+
+/** Unix seconds of a block. */
+export async function blockTime({ rpc }: Client, height: number): Promise<UnixSeconds> {
+  const block = await reading(rpc.client.getBlock({ blockNumber: BigInt(height) }), "Reading a block");
+  return Number(block.timestamp);
+}
+
+/** What a transaction called; undefined where the RPC does not have it any more. */
+export async function callDataOf({ rpc }: Client, hash: Hex, signal?: AbortSignal): Promise<Hex | undefined> {
+  const transaction = (await rpc.request("eth_getTransactionByHash", [hash], { signal })) as { input?: Hex } | null;
+  return transaction?.input;
 }
 
 /** Token units that `account` has in the market. */
@@ -191,6 +206,15 @@ export async function contentUrlOf(
     )
     .at(-1);
   return last !== undefined && last.args.validTo > BigInt(now) ? hexToString(last.args.value) : undefined;
+}
+
+/** Addresses and bytes in lower case, as everywhere in this house. */
+export function lowerCase<T extends object>(words: T): T {
+  const lower = Object.entries(words).map(([name, value]) => [
+    name,
+    typeof value === "string" ? value.toLowerCase() : value,
+  ]);
+  return Object.fromEntries(lower) as T;
 }
 
 interface LogFilter {

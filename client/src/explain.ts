@@ -14,6 +14,7 @@ const words: Record<string, { says: (wanted: string) => string; best?: "largest"
   price: { says: (wanted) => `cost more than ${wanted}`, best: "smallest" },
   traits: { says: (wanted) => `lack a trait: ${wanted}` },
   token: { says: () => "want another token" },
+  operators: { says: () => "are of other operators than those named" },
   requester: { says: () => "serve another requester only" },
   expiresAt: { says: () => "have expired" },
   region: { says: () => "are in another region" },

@@ -4,8 +4,8 @@ export { buildSpec, type SpecOptions, traitsOf } from "./actions/build-spec.ts";
 export { blindTerms, type Estimate, estimate, type Wishes } from "./actions/estimate.ts";
 export { type FetchedResult, fetchResult } from "./actions/fetch-result.ts";
 export { deposit, type FundOptions, fund, withdraw } from "./actions/fund.ts";
-export { getJob, type Job, type JobReplica, termsOf } from "./actions/get-job.ts";
-export { getTerms } from "./actions/get-terms.ts";
+export { getJob, type Job, type JobReplica, type Order } from "./actions/get-job.ts";
+export { getTerms, type MatchedTerms } from "./actions/get-terms.ts";
 export { type JobLine, listJobs } from "./actions/list-jobs.ts";
 export { listOffers } from "./actions/list-offers.ts";
 export { parseImageReference, type ResolvedImage, resolveImage } from "./actions/resolve-image.ts";
@@ -18,10 +18,10 @@ export {
   type ServeOptions,
   serveContent,
 } from "./actions/run-job.ts";
-export { postRequest, signRequest } from "./actions/send-request.ts";
+export { type Enclosed, postRequest, signRequest } from "./actions/send-request.ts";
 export { approve, cancel, finalize } from "./actions/settle.ts";
 export { type Verification, type VerifyOptions, verifyJob } from "./actions/verify-job.ts";
-export { type WatchTimes, watchJob } from "./actions/watch-job.ts";
+export { type Ordered, type WatchTimes, watchJob } from "./actions/watch-job.ts";
 export type { ReplicaState } from "./chain-reads.ts";
 export { type Client, type ClientOptions, type Context, createClient } from "./client.ts";
 export type { Check } from "./evidence/checks.ts";

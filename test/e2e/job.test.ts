@@ -3,10 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fetchContent, openEmbeddedStore } from "@berth/content";
 import {
-  chargeDown,
-  claimHash,
-  depositUp,
+  chargeOfDown,
   digestToCid,
+  MODE,
   meshAddress,
   meshPrefix,
   meshSubnet,
@@ -17,7 +16,7 @@ import {
 } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
-import { sha256 } from "viem";
+import { getAddress, sha256 } from "viem";
 import { demoImage } from "../../scripts/demo-job/image.ts";
 import { openAccounts } from "../../scripts/lib/accounts.ts";
 import type { RunReport } from "../../scripts/lib/demo-report.ts";
@@ -61,35 +60,39 @@ describe("a job, seen from outside", function () {
   after(() => market?.close());
 
   describe("while it runs", () => {
-    it("has the requester's order on chain, word for word", () => {
-      const { request, jobId, deposit } = seen.matched;
-      expect(request).to.include({ replicas: 1, memoryMiB: MEMORY_MIB, maxSeconds: MAX_SECONDS, cpuMilli: 1000 });
-      expect(request.requester).to.equal(requester);
+    it("has what the requester ordered on chain, word for word", () => {
+      const { terms, jobId } = seen.matched;
+      const asked = { mode: MODE.batch, replicas: 1, memoryMiB: MEMORY_MIB, maxSeconds: MAX_SECONDS, cpuMilli: 1000 };
+      expect(terms.job).to.include({
+        jobId,
+        requester,
+        payer: requester,
+        token: getAddress(market?.token ?? "0x"),
+        ...asked,
+      });
       expect(seen.report.jobId).to.equal(jobId);
-      expect(deposit).to.equal(depositUp(seen.matched.request, seen.offer));
     });
 
-    it("is a replica that commits to job and offer", () => {
-      const { jobId, offerHash } = seen.matched;
-      expect(seen.running.replica.state).to.equal(states.active);
-      expect(seen.running.replica.commitment).to.equal(replicaCommitment(jobId, 0, offerHash));
-      expect(seen.running.replica.submittedAt).to.equal(0);
-      expect(seen.running.replica.result).to.equal(`0x${"0".repeat(64)}`);
+    it("is a replica that commits to what request and offer came to", () => {
+      const { commitment, state, lastAt } = seen.running.replica;
+      expect({ state, lastAt }).to.deep.equal({ state: states.active, lastAt: 0 });
+      expect(commitment).to.equal(replicaCommitment(seen.matched.terms));
     });
 
     it("holds the deposit, the bond and the node's capacity", () => {
-      const { request, deposit } = seen.matched;
+      const { deposit, terms } = seen.matched;
+      const { job } = terms;
       const { operator, requester: payer, use } = seen.running;
       expect(seen.before.requester.wallet - payer.wallet - payer.balance).to.equal(deposit);
-      expect(Number(request.bond)).to.be.greaterThan(0);
-      expect(operator.locked).to.equal(request.bond);
-      expect(operator.free).to.equal(seen.before.operator.free - request.bond);
+      expect(Number(job.bond)).to.be.greaterThan(0);
+      expect(operator.locked).to.equal(job.bond);
+      expect(operator.free).to.equal(seen.before.operator.free - job.bond);
       const { active, cpuMilli, memoryMiB, diskMiB, gpus } = use;
       expect({ active, cpuMilli, memoryMiB, diskMiB, gpus }).to.deep.equal({
         active: 1,
-        cpuMilli: request.cpuMilli,
-        memoryMiB: request.memoryMiB,
-        diskMiB: request.diskMiB,
+        cpuMilli: job.cpuMilli,
+        memoryMiB: job.memoryMiB,
+        diskMiB: job.diskMiB,
         gpus: 0,
       });
     });
@@ -155,10 +158,10 @@ describe("a job, seen from outside", function () {
       expect(area).to.be.within(1.5, 1.52); // the Mandelbrot set has an area of 1.5065…
     });
 
-    it("has its result on chain: the hash of the claim, nothing else", () => {
-      const { claim, after } = seen;
+    it("has its result on chain: one hash of terms and claim, nothing else", () => {
+      const { claim, after, matched } = seen;
       expect(after.replica.state).to.equal(states.settled);
-      expect(after.replica.result).to.equal(claimHash(claim));
+      expect(after.replica.commitment).to.equal(replicaCommitment(matched.terms, claim));
       expect(claim.resultHash).to.equal(sha256(seen.recordBytes));
       expect(claim.resultBytes).to.equal(BigInt(seen.recordBytes.length));
     });
@@ -184,7 +187,7 @@ describe("a job, seen from outside", function () {
       const { before, after, claim, record } = seen;
       const seconds = Math.floor(record.usage.wallMs / 1000);
       expect(seconds).to.be.greaterThan(0);
-      expect(claim.charge).to.equal(chargeDown(seen.matched.request, seen.offer, seconds));
+      expect(claim.charge).to.equal(chargeOfDown(seen.matched.terms, seconds));
       expect(claim.charge < seen.matched.deposit).to.equal(true);
       const worth = ({ wallet, balance }: Seen["after"]["requester"]) => wallet + balance;
       expect(worth(before.requester) - worth(after.requester)).to.equal(claim.charge);
@@ -198,7 +201,7 @@ describe("a job, seen from outside", function () {
     it("settled at once by approval; nobody moved the clock", () => {
       const { matchedAt, settledAt, wallSkewSeconds } = seen.times;
       expect(settledAt - matchedAt).to.be.lessThan(MAX_SECONDS);
-      expect(seen.matched.request.challengeWindow).to.be.greaterThan(settledAt - matchedAt);
+      expect(seen.matched.terms.job.challengeWindow).to.be.greaterThan(settledAt - matchedAt);
       expect(Math.abs(wallSkewSeconds)).to.be.lessThan(10);
     });
 
@@ -209,7 +212,7 @@ describe("a job, seen from outside", function () {
       const names = [
         "job id",
         "terms",
-        "claim",
+        "commitment",
         "result record",
         "spec",
         "node signature",
@@ -354,14 +357,11 @@ async function readChain(market: Market, { jobId }: Matched) {
   const [replica] = await reader.getContractEvents({ ...from, eventName: "ReplicaMatched", args: { jobId } });
   const [settled] = await reader.getContractEvents({ ...from, eventName: "ReplicaSettled", args: { jobId } });
   const { claim } = submitted?.args ?? {};
-  const { offer } = replica?.args ?? {};
-  if (claim === undefined || offer === undefined || settled === undefined || replica === undefined)
-    throw new Error("an event is missing");
+  if (claim === undefined || settled === undefined || replica === undefined) throw new Error("an event is missing");
   const timeOf = async (blockNumber: bigint) => Number((await reader.getBlock({ blockNumber })).timestamp);
   const head = await reader.getBlock();
   return {
     claim,
-    offer,
     times: {
       matchedAt: await timeOf(replica.blockNumber),
       settledAt: await timeOf(settled.blockNumber),

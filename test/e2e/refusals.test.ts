@@ -2,7 +2,7 @@ import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { openEmbeddedStore, startGateway } from "@berth/content";
-import { chargeDown, type JobId } from "@berth/protocol";
+import { chargeOfDown, type JobId } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
@@ -24,6 +24,7 @@ import {
   replicaOf,
   scripts,
   states,
+  termsOfMatch,
 } from "../support/e2e.ts";
 
 const log = pino({ level: "silent" });
@@ -293,13 +294,9 @@ describe("what goes wrong is told, with what to do", function () {
     const paid = after.reduce((sum, balance, at) => sum + balance - (before[at] ?? 0n), 0n);
     const jobId = report.jobId as JobId;
     expect((await replicaOf(market, jobId)).state).to.equal(states.settled);
-    const events = { ...marketContract(market), fromBlock: 0n, args: { jobId } } as const;
-    const [matched] = await market.reader.getContractEvents({ ...events, eventName: "ReplicaMatched" });
-    const [job] = await market.reader.getContractEvents({ ...events, eventName: "JobMatched" });
-    const { offer } = matched?.args ?? {};
-    const { request } = job?.args ?? {};
-    if (offer === undefined || request === undefined) throw new Error("no match on chain");
-    return { ended, report, out, paid, earned: (seconds: number) => chargeDown(request, offer, seconds) };
+    const terms = await termsOfMatch(market, 0n, jobId);
+    if (terms === undefined) throw new Error("no match on chain");
+    return { ended, report, out, paid, earned: (seconds: number) => chargeOfDown(terms, seconds) };
   }
 
   async function devnet(...args: string[]): Promise<Ended> {

@@ -2,12 +2,14 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  depositOf,
   type Hex,
   identityRegistryAbi,
   type JobId,
   jobMarketAbi,
   MarketError,
   providerStakingAbi,
+  type Terms,
 } from "@berth/protocol";
 import { execa } from "execa";
 import { createPublicClient, defineChain, erc20Abi, http, type PublicClient } from "viem";
@@ -135,11 +137,9 @@ function parsed(text: string): unknown {
 export interface Matched {
   jobId: JobId;
   node: DevnetNode;
-  offerHash: Hex;
+  terms: Terms;
   deposit: bigint;
-  request: MatchedRequest;
 }
-type MatchedRequest = Awaited<ReturnType<typeof jobMatchedEvents>>[number]["args"]["request"] & {};
 
 /** Waits for the next match after block `from`, by the market's events. `failed` ends the waiting. */
 export async function nextMatch(market: Market, from: bigint, ended: Promise<Ended>): Promise<Matched> {
@@ -148,25 +148,24 @@ export async function nextMatch(market: Market, from: bigint, ended: Promise<End
     over = how;
   });
   return await waitFor("a match", async () => {
-    const [job] = await jobMatchedEvents(market, from);
-    const [replica] = await market.reader.getContractEvents({
-      ...marketContract(market),
-      eventName: "ReplicaMatched",
-      fromBlock: from,
-    });
-    const { jobId, request } = job?.args ?? {};
-    const { operator, offerHash, deposit } = replica?.args ?? {};
-    if (jobId !== undefined && request !== undefined && offerHash !== undefined && deposit !== undefined) {
-      const node = nodeOf(market, operator ?? "0x");
-      return { jobId: jobId as JobId, node, offerHash, deposit, request };
+    const terms = await termsOfMatch(market, from);
+    if (terms !== undefined) {
+      const node = nodeOf(market, terms.assignment.operator);
+      return { jobId: terms.job.jobId, node, terms, deposit: depositOf(terms) };
     }
     if (over !== undefined) throw new Error(`\`berth\` ended before a match:\n${over.stderr}`);
     return undefined;
   });
 }
 
-function jobMatchedEvents(market: Market, fromBlock: bigint) {
-  return market.reader.getContractEvents({ ...marketContract(market), eventName: "JobMatched", fromBlock });
+/** The terms of the first replica that was matched since block `fromBlock`, or of `jobId`'s. */
+export async function termsOfMatch(market: Market, fromBlock: bigint, jobId?: JobId): Promise<Terms | undefined> {
+  const wanted = { ...marketContract(market), fromBlock, ...(jobId === undefined ? {} : { args: { jobId } }) };
+  const [matched] = await market.reader.getContractEvents({ ...wanted, eventName: "JobMatched" });
+  const [replica] = await market.reader.getContractEvents({ ...wanted, eventName: "ReplicaMatched" });
+  const { job } = matched?.args ?? {};
+  const { assignment } = replica?.args ?? {};
+  return job === undefined || assignment === undefined ? undefined : ({ job, assignment } as Terms);
 }
 
 function nodeOf({ devnet }: Market, operator: string): DevnetNode {
@@ -198,15 +197,11 @@ export async function moneyOf(market: Market, account: Hex) {
 /** What the market's storage says of a replica. */
 export async function replicaOf(market: Market, jobId: JobId, replica = 0) {
   const contract = marketContract(market);
-  const [slot, result] = await Promise.all([
-    market.reader.readContract({ ...contract, functionName: "replicaOf", args: [jobId, replica] }),
-    market.reader.readContract({ ...contract, functionName: "resultOf", args: [jobId, replica] }),
-  ]);
-  return { ...slot, result };
+  return await market.reader.readContract({ ...contract, functionName: "replicaOf", args: [jobId, replica] });
 }
 
 /** Replica states, in the order of the contract's enum. */
-export const states = { active: 2, submitted: 3, disputed: 4, settled: 5, refunded: 6 } as const;
+export const states = { active: 2, submitted: 3, judging: 4, disputed: 5, settled: 6, refunded: 7 } as const;
 
 export async function useOf(market: Market, node: DevnetNode) {
   const args = [node.operator.address, 0] as const;

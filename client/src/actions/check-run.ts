@@ -1,5 +1,5 @@
 import type { Outcome, Result } from "@berth/protocol";
-import type { StoredReplica } from "../chain-reads.ts";
+import type { JobReplica } from "./get-job.ts";
 
 /** How far a node's clock may be off the chain's. */
 const MAX_CLOCK_SKEW_MS = 300_000;
@@ -20,7 +20,7 @@ export function neverRan({ outcome, startedAt }: Pick<Result, "outcome" | "start
 }
 
 /** Does what the record says of the run hold together, and fit the chain? Pure. Throws an Error with the reason. */
-export function checkRun(record: Result, stored: Pick<StoredReplica, "matchedAt" | "submittedAt">): string {
+export function checkRun(record: Result, times: Pick<JobReplica, "matchedAt" | "submittedAt">): string {
   const { outcome, exitCode, imageDigest, startedAt, finishedAt } = record;
   if (outcome === "exited" && exitCode === null)
     throw new Error("The command ran to its end, but the record has no exit code.");
@@ -34,10 +34,10 @@ export function checkRun(record: Result, stored: Pick<StoredReplica, "matchedAt"
   const ended = Date.parse(finishedAt);
   const began = startedAt === null ? ended : Date.parse(startedAt);
   if (began > ended) throw new Error(`The record says that the run began at ${startedAt} and ended at ${finishedAt}.`);
-  if (began < stored.matchedAt * 1000 - MAX_CLOCK_SKEW_MS)
-    throw new Error(`The run began at ${startedAt ?? finishedAt}, before the match at ${isoOf(stored.matchedAt)}.`);
-  if (ended > stored.submittedAt * 1000 + MAX_CLOCK_SKEW_MS)
-    throw new Error(`The run ended at ${finishedAt}, after the result was submitted at ${isoOf(stored.submittedAt)}.`);
+  if (began < times.matchedAt * 1000 - MAX_CLOCK_SKEW_MS)
+    throw new Error(`The run began at ${startedAt ?? finishedAt}, before the match at ${isoOf(times.matchedAt)}.`);
+  if (ended > times.submittedAt * 1000 + MAX_CLOCK_SKEW_MS)
+    throw new Error(`The run ended at ${finishedAt}, after the result was submitted at ${isoOf(times.submittedAt)}.`);
   const code = exitCode === null ? "" : ` with code ${exitCode}`;
   return `${outcome}${code}; ${startedAt === null ? "nothing started" : "ran"} between match and result`;
 }

@@ -1,9 +1,11 @@
 import {
   depositUp,
   MarketError,
+  MODE,
   maskToTraits,
   misfits,
   type Offer,
+  operatorTree,
   priceOf,
   type Request,
   type Spec,
@@ -31,6 +33,8 @@ export interface Wishes {
   /** Token units. Absent: the deposit, or less where the offers chosen put up less. */
   bond?: bigint | undefined;
   region?: string | undefined;
+  /** The only operators that may take it. Absent: any. */
+  operators?: readonly Address[] | undefined;
 }
 
 /** Terms that the cheapest fitting offers take, and what they cost. */
@@ -111,6 +115,9 @@ function quote(spec: Spec, wishes: Wishes, listed: ListedOffer, now: number) {
       lacks.push({ field: `free ${field}`, wanted: String(terms[field]), has: String(left) });
     }
   }
+  const { operators } = wishes;
+  if (operators !== undefined && !operators.some((named) => named.toLowerCase() === offer.operator))
+    lacks.unshift({ field: "operators", wanted: String(operators.length), has: offer.operator });
   return { listed, terms, deposit, lacks };
 }
 
@@ -127,6 +134,7 @@ function termsFor(
     token: wishes.token.address,
     maxPrice: 0n,
     matcherTip: 0n,
+    mode: MODE.batch,
     replicas: 1,
     ...resources,
     traits: traitsToMask(traitsOf(spec, wishes.architecture)),
@@ -136,6 +144,8 @@ function termsFor(
     acceptWindow: ACCEPT_SECONDS,
     submitWindow: timeouts.startSeconds + timeouts.runSeconds + own.margin,
     challengeWindow: wishes.challengeSeconds ?? CHALLENGE_SECONDS,
+    heartbeatSeconds: 0,
+    noticeSeconds: 0,
     verifier: ZERO_ADDRESS,
     verifierData: ZERO_BYTES32,
     arbiter: ZERO_ADDRESS,
@@ -143,7 +153,10 @@ function termsFor(
     arbiterFee: 0n,
     arbiterWindow: 0,
     bond: own.bond,
+    bounty: 0n,
     compensationBps: own.compensationBps,
+    minStake: 0n,
+    operators: wishes.operators === undefined ? ZERO_BYTES32 : operatorTree(wishes.operators).root,
   };
 }
 

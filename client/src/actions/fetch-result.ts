@@ -67,8 +67,8 @@ export function logPart(name: "stdout" | "stderr", { cid, bytes }: NonNullable<R
 }
 
 /** The spec that the requester ordered, whatever a record says. Pure. */
-function specPart({ request }: Pick<Job, "request">): Pick<Part, "cid" | "maxBytes"> {
-  return { cid: digestToCid(request.specHash), maxBytes: MAX_DOCUMENT_BYTES };
+function specPart({ order }: Pick<Job, "order">): Pick<Part, "cid" | "maxBytes"> {
+  return { cid: digestToCid(order.specHash), maxBytes: MAX_DOCUMENT_BYTES };
 }
 
 /** Gateways that should have a replica's content: the node's own, as the registry names them, then the client's. */
@@ -99,7 +99,7 @@ export async function fetchPart(
  */
 export async function fetchSpec(
   client: Client,
-  job: Pick<Job, "request">,
+  job: Pick<Job, "order">,
   sources: string[],
   context: Context = {},
 ): Promise<Spec> {

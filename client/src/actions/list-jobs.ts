@@ -32,11 +32,10 @@ export async function listJobs(
   }
   const events = await requesterEvents(client, requester, context.signal);
   const jobs = new Map(
-    events.flatMap((event) =>
-      event.eventName === "RequestPosted" || event.eventName === "JobMatched"
-        ? [[event.args.jobId, event.args.request.replicas] as const]
-        : [],
-    ),
+    events.flatMap(({ eventName, args }) => {
+      if (eventName === "RequestPosted") return [[args.jobId, args.request.replicas] as const];
+      return eventName === "JobMatched" ? [[args.jobId, args.job.replicas] as const] : [];
+    }),
   );
   const lines = [...jobs].reverse().map(async ([jobId, count]): Promise<JobLine> => {
     const stored = await Promise.all(

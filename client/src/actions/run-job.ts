@@ -12,8 +12,8 @@ import {
   type Request,
   type Spec,
 } from "@berth/protocol";
-import { orderNow, tokenOf } from "../chain-reads.ts";
-import { type Client, type Context, walletOf } from "../client.ts";
+import { hasOpenResult, orderNow, tokenOf } from "../chain-reads.ts";
+import { type Client, type Context, indexerOf, walletOf } from "../client.ts";
 import type { TrustAnchors } from "../evidence/verify-evidence.ts";
 import { formatBytes, formatMoney } from "../format.ts";
 import { type Phase, type PhaseTime, phaseClock } from "../progress.ts";
@@ -30,7 +30,7 @@ import { type ResolvedImage, resolveImage } from "./resolve-image.ts";
 import { postRequest, signRequest } from "./send-request.ts";
 import { approveReplica } from "./settle.ts";
 import { type Verification, verifyJob } from "./verify-job.ts";
-import { watchJob } from "./watch-job.ts";
+import { type Ordered, watchJob } from "./watch-job.ts";
 
 /** Where the client's content is served while nodes may need it. */
 export interface ServeOptions {
@@ -63,6 +63,8 @@ export interface RunOptions extends FinishOptions {
   bond?: bigint | undefined;
   region?: string | undefined;
   challengeSeconds?: number | undefined;
+  /** The only operators that may take it. Absent: any. */
+  operators?: readonly Address[] | undefined;
   openSeconds?: number | undefined;
   /** Put the request on chain instead of signing it for the indexer. */
   post?: boolean | undefined;
@@ -126,8 +128,11 @@ export async function runJob(client: Client, options: RunOptions, context: Conte
     const now = await orderNow(client);
     const built = buildRequest({ domain: client.domain, spec, terms, now, openSeconds: options.openSeconds });
     await keep(client, spec, built.request, built.jobId, context);
-    if (options.post === true) sent.push(...(await postRequest(client, built.request, gateway.url, context)));
-    else await signRequest(client, built.request, [gateway.url], context);
+    const { post, operators } = options;
+    if (post === true) sent.push(...(await postRequest(client, built.request, gateway.url, context)));
+    // A list of operators is not on chain: whoever matches a posted request must have it from the indexer.
+    if (post !== true || operators !== undefined)
+      await signRequest(client, built.request, { sources: [gateway.url], operators }, context);
     say(
       "request",
       `job ${built.jobId} ${options.post === true ? "posted on chain" : "signed and handed to the indexer"}`,
@@ -135,7 +140,8 @@ export async function runJob(client: Client, options: RunOptions, context: Conte
     );
     return built;
   });
-  return await finish(client, { jobId, request }, options, { clock, sent, say }, context);
+  const ordered = { jobId, order: request, openUntil: request.openUntil };
+  return await finish(client, ordered, options, { clock, sent, say }, context);
 }
 
 /** Takes up a job that was ordered before: serves its content, waits, fetches, verifies, pays. Throws as `runJob`. */
@@ -146,11 +152,11 @@ export async function resumeJob(
   context: Context = {},
 ): Promise<RunReport> {
   await assertFree(options.out);
-  const { request } = await getJob(client, jobId, context);
+  const { order, request } = await getJob(client, jobId, context);
   await using _gateway = await serveContent(client, options.serve);
   return await finish(
     client,
-    { jobId, request },
+    { jobId, order, openUntil: request?.openUntil },
     options,
     { clock: phaseClock(), sent: [], say: teller(context) },
     context,
@@ -165,13 +171,13 @@ interface Tools {
 
 async function finish(
   client: Client,
-  order: { jobId: JobId; request: Request },
+  ordered: Ordered,
   options: FinishOptions,
   { clock, sent, say }: Tools,
   context: Context,
 ): Promise<RunReport> {
-  const { jobId } = order;
-  const { job, times } = await watchJob(client, order, context);
+  const { jobId } = ordered;
+  const { job, times } = await watchJob(client, ordered, context);
   const matched = times.matched ?? 0;
   clock.add("match", matched);
   clock.add("pull", (times.running ?? times.ended) - matched);
@@ -200,11 +206,10 @@ async function finish(
     ? await clock.run("export", () => exportOutputs(client, verification, options.out, context))
     : null;
   if (outputs !== null) say("export", `outputs are in ${outputs}`, jobId);
-  if (verification.ok && options.approve !== false) {
+  const open = job.replicas.filter(({ state }) => hasOpenResult(state));
+  if (verification.ok && options.approve !== false && open.length > 0) {
     await clock.run("approve", async () => {
-      for (const replica of job.replicas.filter(({ state }) => state === "submitted")) {
-        sent.push(await approveReplica(client, job, replica, context));
-      }
+      for (const replica of open) sent.push(await approveReplica(client, replica, context));
     });
     say("approve", "approved and settled", jobId);
   }
@@ -245,7 +250,8 @@ async function settleTerms(
   context: Context,
 ): Promise<{ terms: Estimate["terms"]; found: Estimate | undefined }> {
   const token = await tokenOf(client, options.token);
-  const { replicas, maxPrice, bond, region, challengeSeconds } = options;
+  const { replicas, maxPrice, bond, region, challengeSeconds, operators } = options;
+  if (operators !== undefined) indexerOf(client); // who matches must have the list from somewhere
   const requester = walletOf(client).address;
   const wishes: Wishes = {
     requester,
@@ -256,6 +262,7 @@ async function settleTerms(
     bond,
     region,
     challengeSeconds,
+    operators,
   };
   if (options.post === true && client.indexer === undefined)
     return { terms: blindTerms(spec, wishes), found: undefined };
@@ -296,7 +303,7 @@ async function keep({ store }: Client, spec: Spec, request: Request, jobId: JobI
 
 function assertDelivered({ jobId, replicas }: Job): void {
   if (replicas.some(({ claim }) => claim !== null)) return;
-  if (replicas.some(({ reason }) => reason === "declined")) {
+  if (replicas.some(({ reason }) => reason === "declined" || reason === "left")) {
     throw new MarketError(
       "JOB_DECLINED",
       "The node gave the job back before it began; the deposit is in the market again.",

@@ -1,4 +1,5 @@
 import {
+  type Address,
   didAttributes,
   identityRegistryAbi,
   jobMarketAbi,
@@ -14,19 +15,27 @@ import { type Sent, sendCall, signDocument } from "../send.ts";
 /** How long an announced content address counts. */
 const ANNOUNCED_SECONDS = 30n * 86_400n;
 
+/** What goes to the indexer beside a request. */
+export interface Enclosed {
+  /** Gateways that have the spec, image and inputs. */
+  sources: readonly string[];
+  /** The list that `request.operators` commits to, where it names one. */
+  operators?: readonly Address[] | undefined;
+}
+
 /**
- * Signs a request and gives it to the indexer: costs no gas. `sources` are gateways that have the spec, image and inputs.
+ * Signs a request and gives it to the indexer: costs no gas. One that is posted may be handed in too.
  * Throws NOT_SIGNED, INDEXER_UNAVAILABLE, INDEXER_REFUSED.
  */
 export async function signRequest(
   client: Client,
   request: Request,
-  sources: readonly string[],
+  enclosed: Enclosed,
   context: Context = {},
 ): Promise<void> {
   const indexer = indexerOf(client);
   const signature = await signDocument(client, "request", requestTypedData(client.domain, request));
-  await indexer.postRequest({ request: orderToJson(request), signature, sources: [...sources] }, context);
+  await indexer.postRequest({ request: orderToJson(request), signature, ...enclosed }, context);
 }
 
 /**

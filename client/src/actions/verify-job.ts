@@ -1,8 +1,7 @@
 import {
   canonicalBytes,
-  chargeDown,
-  claimHash,
-  depositUp,
+  chargeOfDown,
+  depositOf,
   documentHash,
   type Hex,
   type JobId,
@@ -14,6 +13,7 @@ import {
   replicaCommitment,
   reportData,
   type Spec,
+  termsOf,
 } from "@berth/protocol";
 import { sha256 } from "viem";
 import { type Publication, publicationsOf, storedReplica, tokenAt } from "../chain-reads.ts";
@@ -112,9 +112,9 @@ export async function verifyReplica(
   const stored = await storedReplica(client, job.jobId, replica.replica);
   const sources = await sourcesOf(client, replica, context);
   const publications = await publicationsInForce(client, replica, context);
-  await check("job id", () => checkJobId(client, job));
-  await check("terms", () => checkTerms(job, replica, stored.commitment));
-  await check("claim", () => checkClaim(replica, stored.claimHash));
+  await check("job id", () => checkJobId(client, job, replica));
+  await check("terms", () => checkTerms(client, job, replica));
+  await check("commitment", () => checkCommitment(replica, stored.commitment));
   const found = await check("result record", async () => {
     const bytes = await fetchRecord(client, replica, sources, context);
     record = readRecord(bytes);
@@ -133,11 +133,12 @@ export async function verifyReplica(
     publication = await checkSignature(client, result, publications);
     return `by ${result.signer}, published as the key of node ${replica.operator}/${replica.index}`;
   });
-  await check("run", () => checkRun(result, stored));
+  const times = { ...stored, submittedAt: Math.min(replica.submittedAt, stored.lastAt) };
+  await check("run", () => checkRun(result, times));
   const asked = spec;
   if (asked !== undefined) await check("outputs", () => checkOutputs(client, result, asked, sources, context));
   await check("logs", () => checkLogs(client, result, sources, context));
-  await check("charge", () => checkCharge(client, job, replica, result));
+  await check("charge", () => checkCharge(client, replica, result));
   if (asked !== undefined) {
     await check("evidence", async () => {
       const about = { client, job, replica, record: result, spec: asked, publications, publication };
@@ -149,23 +150,46 @@ export async function verifyReplica(
   return finished();
 }
 
-function checkJobId({ domain }: Client, { jobId, request }: Job): string {
+function checkJobId({ domain }: Client, { jobId, request }: Job, { terms }: JobReplica): string {
+  if (terms.job.jobId !== jobId) throw new Error(`The terms are those of job ${terms.job.jobId}, not of ${jobId}.`);
+  if (request === null) return "the request is not to be had here; the market's terms name the job";
   const actual = jobIdOf(domain, request);
   if (actual !== jobId) throw new Error(`The request hashes to ${actual}, not to ${jobId}.`);
   return `the request hashes to ${short(jobId)}`;
 }
 
-function checkTerms({ jobId }: Job, { replica, offerHash }: JobReplica, commitment: Hex): string {
-  const expected = replicaCommitment(jobId, replica, offerHash);
-  if (expected !== commitment)
-    throw new Error(`The market committed to ${commitment}, but these terms give ${expected}.`);
-  return `offer ${short(offerHash)} is the one that the market stored`;
+/** Are the terms what the orders came to, word for word, and those of the node that is asked? */
+function checkTerms(
+  { domain }: Client,
+  { order, request }: Job,
+  { replica, operator, index, ...of }: JobReplica,
+): string {
+  const { job, assignment } = of.terms;
+  compareWords("job", job, order);
+  compareWords("assignment", assignment, { replica, operator, index });
+  if (request !== null) compareWords("job", request, order);
+  const { offerHash } = assignment;
+  if (request === null || of.offer === null) return `offer ${short(offerHash)}, as the market announced it`;
+  const came = termsOf(domain, request, of.offer, replica);
+  compareWords("job", job, came.job);
+  compareWords("assignment", assignment, came.assignment);
+  return `what the request and offer ${short(offerHash)} came to`;
 }
 
-function checkClaim({ claim }: JobReplica, stored: Hex): string {
-  const actual = claim === null ? "nothing" : claimHash(claim);
-  if (actual !== stored) throw new Error(`The claim hashes to ${actual}, but the market stored ${stored}.`);
-  return `the claim hashes to ${short(stored)}, as the market stored`;
+/** Throws an Error that names the first word of `wanted` that `actual` has otherwise. */
+function compareWords(what: string, actual: object, wanted: object): void {
+  const said = new Map<string, unknown>(Object.entries(actual));
+  for (const [word, value] of Object.entries(wanted))
+    if (said.get(word) !== value)
+      throw new Error(`The ${what}'s ${word} is ${said.get(word)}, but the orders give ${value}.`);
+}
+
+function checkCommitment({ terms, claim }: JobReplica, stored: Hex): string {
+  if (claim === null) throw new Error("There is no claim.");
+  const expected = replicaCommitment(terms, claim);
+  if (expected !== stored)
+    throw new Error(`The market committed to ${stored}, but these terms and this claim give ${expected}.`);
+  return `terms and claim hash to ${short(stored)}, as the market stored`;
 }
 
 function checkRecordBytes({ claim }: JobReplica, record: Result, bytes: Uint8Array): string {
@@ -180,7 +204,7 @@ function checkRecordBytes({ claim }: JobReplica, record: Result, bytes: Uint8Arr
 
 function checkNames(
   { domain }: Client,
-  { jobId, request }: Job,
+  { jobId, order }: Job,
   { replica, operator, index }: JobReplica,
   record: Result,
 ): string {
@@ -191,7 +215,7 @@ function checkNames(
     replica,
     operator,
     index,
-    specHash: request.specHash,
+    specHash: order.specHash,
   };
   for (const [field, value] of Object.entries(wanted)) {
     const said = record[field as keyof typeof wanted];
@@ -200,14 +224,13 @@ function checkNames(
   return `chain ${domain.chainId}, job ${short(jobId)}, replica ${replica}, node ${short(operator)}/${index}`;
 }
 
-function checkSpec({ request }: Job, spec: Spec, record: Result): string {
+function checkSpec({ order }: Job, spec: Spec, record: Result): string {
   const hash = documentHash(spec);
-  if (hash !== request.specHash)
-    throw new Error(`The spec hashes to ${hash}, but the request names ${request.specHash}.`);
+  if (hash !== order.specHash) throw new Error(`The spec hashes to ${hash}, but the order names ${order.specHash}.`);
   const said = { ...spec.resources, maxSeconds: spec.timeouts.runSeconds };
   for (const [field, value] of Object.entries(said)) {
-    const paid = request[field as keyof typeof said];
-    if (paid !== value) throw new Error(`The spec has ${value} as ${field}, but the request pays for ${paid}.`);
+    const paid = order[field as keyof typeof said];
+    if (paid !== value) throw new Error(`The spec has ${value} as ${field}, but the order pays for ${paid}.`);
   }
   if (record.imageDigest !== null && record.imageDigest !== spec.image.digest) {
     throw new Error(`The record is about the image ${record.imageDigest}, but the spec names ${spec.image.digest}.`);
@@ -282,23 +305,23 @@ async function checkLogs(client: Client, record: Result, sources: string[], cont
 
 async function checkCharge(
   client: Client,
-  { request }: Job,
-  { offer, claim, charge: paid }: JobReplica,
+  { terms, claim, charge: paid }: JobReplica,
   record: Result,
 ): Promise<string> {
-  const token = await tokenAt(client, request.token);
+  const token = await tokenAt(client, terms.job.token);
   const money = (units: bigint) => formatMoney(units, token);
   const claimed = claim?.charge ?? 0n;
   const seconds = chargedSeconds(record);
-  const earned = chargeDown(request, offer, seconds);
+  const earned = chargeOfDown(terms, seconds);
+  const deposit = depositOf(terms);
   if (BigInt(record.charge) !== claimed)
     throw new Error(`The record charges ${money(BigInt(record.charge))}, but ${money(claimed)} were claimed.`);
   if (claimed > earned)
     throw new Error(`${money(claimed)} were claimed, but ${seconds} s of run time earn ${money(earned)}.`);
-  if (claimed > depositUp(request, offer)) throw new Error(`${money(claimed)} were claimed, more than the deposit.`);
+  if (claimed > deposit) throw new Error(`${money(claimed)} were claimed, more than the deposit.`);
   if (paid !== null && paid > claimed)
     throw new Error(`${money(paid)} were paid, more than the ${money(claimed)} claimed.`);
-  return `${money(claimed)} for ${seconds} s, at most ${money(depositUp(request, offer))}`;
+  return `${money(claimed)} for ${seconds} s, at most ${money(deposit)}`;
 }
 
 interface EvidenceCase {
@@ -369,7 +392,8 @@ function evidenceWords({ kind, checks }: EvidenceResult, { policyHash }: Result)
 }
 
 function reportDataOf({ client, job, replica, record, spec }: EvidenceCase, wgKey: Hex): Hex {
-  const { offerHash, matchedAt, operator, index } = replica;
+  const { matchedAt, operator, index } = replica;
+  const { offerHash } = replica.terms.assignment;
   return reportData({
     chainId: BigInt(client.domain.chainId),
     market: client.domain.market,
@@ -377,12 +401,12 @@ function reportDataOf({ client, job, replica, record, spec }: EvidenceCase, wgKe
     replica: replica.replica,
     operator,
     nodeIndex: index,
-    specHash: job.request.specHash,
+    specHash: job.order.specHash,
     imageDigest: imageDigestOf(spec),
     policyHash: record.policyHash,
     wgKey,
     resultSigner: record.signer,
-    nonce: jobNonce({ offerHash, matchedAt, requestNonce: job.request.nonce }),
+    nonce: jobNonce({ offerHash, matchedAt, jobId: job.jobId }),
   });
 }
 

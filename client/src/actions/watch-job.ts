@@ -1,10 +1,18 @@
-import { type JobId, MarketError, type Request } from "@berth/protocol";
-import { chainNow, type ReplicaState, storedReplica, tokenAt } from "../chain-reads.ts";
+import { type JobId, MarketError, MODE } from "@berth/protocol";
+import { chainNow, hasOpenResult, type ReplicaState, storedReplica, tokenAt } from "../chain-reads.ts";
 import type { Client, Context } from "../client.ts";
 import { formatMoney } from "../format.ts";
 import { nodePhase } from "../node-phase.ts";
 import { pause } from "../wait.ts";
-import { getJob, type Job } from "./get-job.ts";
+import { getJob, type Job, type Order } from "./get-job.ts";
+
+/** A job that may not be matched yet. */
+export interface Ordered {
+  jobId: JobId;
+  order: Order;
+  /** Unix seconds of the last second in which it can be matched; undefined where that is not known of a matched job. */
+  openUntil: number | undefined;
+}
 
 /** When what was first seen, in seconds of this machine's clock since the watch began. */
 export interface WatchTimes {
@@ -25,9 +33,10 @@ const PATIENCE_MS = 5 * 60_000;
  */
 export async function watchJob(
   client: Client,
-  { jobId, request }: { jobId: JobId; request: Request },
+  ordered: Ordered,
   context: Context = {},
 ): Promise<{ job: Job; times: WatchTimes }> {
+  const { jobId, order } = ordered;
   const { signal } = context;
   const startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
@@ -39,7 +48,7 @@ export async function watchJob(
   const patience = createPatience(say);
   const look = async () => {
     const stored = await Promise.all(
-      Array.from({ length: request.replicas }, (_, replica) => storedReplica(client, jobId, replica)),
+      Array.from({ length: order.replicas }, (_, replica) => storedReplica(client, jobId, replica)),
     );
     const states = stored.map(({ state }) => state);
     if (states.includes("cancelled"))
@@ -55,7 +64,7 @@ export async function watchJob(
         return { job: await getJob(client, jobId, context), times };
       }
       if (await tellPhases(job, states, say, signal)) times.running ??= elapsed();
-      await assertInTime(client, request, stored);
+      await assertInTime(client, order, stored);
     } else {
       job = undefined; // not yet, or the block of the match is gone
       if (performance.now() > explainAt) {
@@ -63,7 +72,7 @@ export async function watchJob(
         why = (await explanation(client, jobId, context)) ?? why;
         say("match", why === "" ? "waiting for an offer" : `waiting for an offer: ${why}`, true);
       }
-      await assertStillOpen(client, jobId, request, why, context);
+      await assertStillOpen(client, ordered, why, context);
     }
     return undefined;
   };
@@ -98,7 +107,7 @@ function isMatched(state: ReplicaState): boolean {
 }
 
 function isOver(state: ReplicaState): boolean {
-  return state === "submitted" || state === "disputed" || state === "settled" || state === "refunded";
+  return hasOpenResult(state) || state === "disputed" || state === "settled" || state === "refunded";
 }
 
 type Say = (phase: "match" | "run", message: string, again?: boolean) => void;
@@ -114,7 +123,7 @@ function teller(jobId: JobId, { onProgress }: Context): Say {
 }
 
 async function tellMatched(client: Client, job: Job, say: Say): Promise<void> {
-  const token = await tokenAt(client, job.request.token);
+  const token = await tokenAt(client, job.order.token);
   for (const { operator, index, deposit } of job.replicas) {
     say("match", `matched to node ${operator}/${index} for at most ${formatMoney(deposit, token)}`);
   }
@@ -154,12 +163,11 @@ async function explanation(client: Client, jobId: JobId, context: Context): Prom
 
 async function assertStillOpen(
   client: Client,
-  jobId: JobId,
-  request: Request,
+  { jobId, openUntil }: Ordered,
   why: string,
   context: Context,
 ): Promise<void> {
-  if ((await chainNow(client)) <= request.openUntil) return;
+  if (openUntil === undefined || (await chainNow(client)) <= openUntil) return;
   const reason = why || (await explanation(client, jobId, context)) || "nobody took it";
   throw new MarketError("JOB_NOT_MATCHED", `The request closed without a match: ${reason}.`, {
     hint: "Nothing was paid. What was deposited is still yours: `berth balance`. A posted request gives its reserve back with `berth cancel`.",
@@ -170,11 +178,12 @@ async function assertStillOpen(
 /** A node that lets its window pass has lost: whoever waits can end it. */
 async function assertInTime(
   client: Client,
-  request: Request,
+  { mode, submitWindow }: Order,
   stored: readonly { state: ReplicaState; matchedAt: number }[],
 ): Promise<void> {
   const active = stored.find(({ state }) => state === "active");
-  if (active === undefined || (await chainNow(client)) <= active.matchedAt + request.submitWindow) return;
+  if (active === undefined || mode !== MODE.batch) return;
+  if ((await chainNow(client)) <= active.matchedAt + submitWindow) return;
   throw new MarketError("JOB_NOT_DELIVERED", "The node handed in no result within the time that both sides signed.", {
     hint: "`berth finalize JOB` returns the deposit, and part of the node's bond.",
   });

@@ -1,4 +1,4 @@
-import { type JobId, MarketError } from "@berth/protocol";
+import { type Address, type JobId, MarketError } from "@berth/protocol";
 import { InvalidArgumentError } from "commander";
 
 /** A job id in any letter case. Throws JOB_ID_INVALID. */
@@ -27,6 +27,14 @@ export function cores(text: string): number {
     throw new InvalidArgumentError("It must be a number of cores, 0.01 or more, like 0.5.");
   }
   return milli;
+}
+
+/** Accounts separated by commas, each once. */
+export function addresses(text: string): Address[] {
+  const listed = text.split(",").map((address) => address.trim().toLowerCase());
+  const wrong = listed.find((address) => !/^0x[0-9a-f]{40}$/.test(address));
+  if (wrong !== undefined) throw new InvalidArgumentError(`"${wrong}" is not an account's address.`);
+  return [...new Set(listed)] as Address[];
 }
 
 /** Collects `K=V` flags. */

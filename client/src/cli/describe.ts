@@ -1,4 +1,4 @@
-import { maskToTraits, X18 } from "@berth/protocol";
+import { MODE, maskToTraits, X18 } from "@berth/protocol";
 import type { Job } from "../actions/get-job.ts";
 import type { RunReport } from "../actions/run-job.ts";
 import { formatMoney, formatSeconds, type TokenInfo } from "../format.ts";
@@ -32,20 +32,20 @@ export function describeRun(report: RunReport, token: TokenInfo): string {
 
 /** A job as it stands, as text. */
 export function describeJob(
-  { jobId, state, request, replicas }: Job,
+  { jobId, state, order, request, replicas }: Job,
   token: TokenInfo,
   why: string | undefined,
 ): string {
   const rows: string[][] = [
     ["job", jobId],
     ["state", why === undefined ? state : `${state} (${why})`],
-    ["requester", request.requester],
-    ["price limit", formatMoney(request.maxPrice, token)],
+    ["requester", order.requester],
+    ...(request === null ? [] : [["price limit", formatMoney(request.maxPrice, token)]]),
     [
       "asks for",
-      `${request.cpuMilli / 1000} cores, ${request.memoryMiB} MiB memory, ${request.diskMiB} MiB disk, ${formatSeconds(request.maxSeconds)}`,
+      `${order.cpuMilli / 1000} cores, ${order.memoryMiB} MiB memory, ${order.diskMiB} MiB disk, ${formatSeconds(order.maxSeconds)}`,
     ],
-    ["open until", time(request.openUntil)],
+    ...(request === null ? [] : [["open until", time(request.openUntil)]]),
   ];
   for (const each of replicas) {
     const { replica, operator, index, deposit, claim, charge, matchedAt, submittedAt, contentUrl, reason } = each;
@@ -59,12 +59,12 @@ export function describeJob(
     if (each.state === "submitted")
       rows.push([
         "  payable",
-        `from ${time(submittedAt + request.challengeWindow)} on by anyone, now with \`berth approve\``,
+        `from ${time(submittedAt + order.challengeWindow)} on by anyone, now with \`berth approve\``,
       ]);
-    if (each.state === "active")
+    if (each.state === "active" && order.mode === MODE.batch)
       rows.push([
         "  due",
-        `${time(matchedAt + request.submitWindow)}; after that \`berth finalize\` returns the deposit`,
+        `${time(matchedAt + order.submitWindow)}; after that \`berth finalize\` returns the deposit`,
       ]);
   }
   return table(rows);

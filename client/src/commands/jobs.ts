@@ -43,7 +43,7 @@ export function addShow(program: Command, run: Runner): void {
     .action(async (id: string, _options, self: Command) => {
       await run(self.optsWithGlobals(), { withKey: false }, async ({ client, context }) => {
         const job = await getJob(client, parseJobId(id), context);
-        const token = await tokenAt(client, job.request.token);
+        const token = await tokenAt(client, job.order.token);
         const waits = job.state === "open" || job.state === "posted";
         const why = waits ? (await client.indexer?.explain(job.jobId, context))?.sentence : undefined;
         return { json: { ...job, ...(why === undefined ? {} : { why }) }, text: describeJob(job, token, why) };

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { MarketError, parseSpec, type Spec } from "@berth/protocol";
+import { type Address, MarketError, parseSpec, type Spec } from "@berth/protocol";
 import { Argument, type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
 import { parseInput } from "../actions/add-inputs.ts";
@@ -8,7 +8,7 @@ import { specDefaults } from "../actions/build-spec.ts";
 import { parseImageReference } from "../actions/resolve-image.ts";
 import { type RunOptions, type RunReport, resumeJob, runJob } from "../actions/run-job.ts";
 import { tokenOf } from "../chain-reads.ts";
-import { cores, parseJobId, several, variable, whole } from "../cli/arguments.ts";
+import { addresses, cores, parseJobId, several, variable, whole } from "../cli/arguments.ts";
 import { confirm } from "../cli/confirm.ts";
 import { describeRun } from "../cli/describe.ts";
 import { exitCodes, exitCodesHelp } from "../cli/exit-codes.ts";
@@ -33,6 +33,7 @@ interface RunFlags extends GlobalFlags {
   bond?: string;
   region?: string;
   replicas?: number;
+  operators?: Address[];
   openSeconds?: number;
   challengeSeconds?: number;
   retentionSeconds?: number;
@@ -77,8 +78,13 @@ export function addRun(program: Command, run: Runner): void {
     .option("--bond <amount>", "stake that the node puts up")
     .option("--region <name>", "only nodes that say they are there")
     .option("--replicas <n>", "run on this many operators (default 1)", whole("replicas", 1))
+    .option("--operators <addresses>", "only these operators, separated by commas", addresses)
     .option("--open-seconds <s>", "how long to wait for a match", whole("seconds", 1))
-    .option("--challenge-seconds <s>", "how long a result may be looked at before anyone may pay it", whole("seconds"))
+    .option(
+      "--challenge-seconds <s>",
+      "how long a result may be looked at before anyone may pay it; 0: it is paid as it comes, unseen",
+      whole("seconds"),
+    )
     .option("--retention-seconds <s>", "how long the node keeps the outputs", whole("seconds"))
     .option("--idempotent", "the command may be started again if the machine crashes")
     .addOption(new Option("--attest <kind>", "evidence that the node must give").choices(["none", "tpm2", "exec"]))
@@ -152,6 +158,7 @@ async function runOptions(
     inputs: flags.in.map((text) => parseInput(text)),
     token: config.token,
     replicas: flags.replicas,
+    operators: flags.operators,
     maxPrice: money(flags.maxPrice),
     bond: money(flags.bond),
     region: flags.region,

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { chargedSeconds, checkRun, neverRan } from "../../../client/src/actions/check-run.ts";
 
 const MATCHED = 1_700_000_000;
-const stored = { matchedAt: MATCHED, submittedAt: MATCHED + 100 };
+const times = { matchedAt: MATCHED, submittedAt: MATCHED + 100 };
 const at = (seconds: number) => new Date((MATCHED + seconds) * 1000).toISOString();
 const exited: Partial<Result> = {
   outcome: "exited",
@@ -18,7 +18,7 @@ const record = (change: Partial<Result> = {}, wallMs = 60_000) =>
 const ended = ["timed-out", "out-of-memory", "output-too-large"] as const;
 
 describe("checkRun", () => {
-  const run = (change: Partial<Result>) => checkRun(record(change), stored);
+  const run = (change: Partial<Result>) => checkRun(record(change), times);
 
   it("takes an honest run, and one that ended before it began", () => {
     expect(run({})).to.include("exited with code 0");

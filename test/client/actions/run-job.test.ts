@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type JobId, MarketError } from "@berth/protocol";
+import { type JobId, MarketError, operatorTree } from "@berth/protocol";
 import { expect } from "chai";
 import { createWalletClient, http } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
@@ -70,9 +70,9 @@ describe("runJob", function () {
     const job = await getJob(client, report.jobId);
     expect(job).to.deep.include({ state: "settled" });
     const terms = await getTerms(client, report.jobId);
-    expect(terms.replicas[0]).to.include({ replica: 0, matchedAt: job.replicas[0]?.matchedAt });
+    expect(terms).to.deep.equal([{ terms: job.replicas[0]?.terms, matchedAt: job.replicas[0]?.matchedAt }]);
     const lines = await listJobs(await market.client(undefined, { indexerUrl: undefined }), {
-      requester: job.request.requester,
+      requester: job.order.requester,
     });
     expect(lines.map(({ jobId, state }) => ({ jobId, state }))).to.deep.equal([
       { jobId: report.jobId, state: "settled" },
@@ -120,6 +120,40 @@ describe("runJob", function () {
     expect((await error(finalize(client, report.jobId))).message).to.match(/WindowOpen/);
     await approve(client, report.jobId);
     expect((await error(approve(client, report.jobId))).code).to.equal("NOTHING_TO_APPROVE");
+  });
+
+  it("is paid at once where the request leaves no time to challenge", async () => {
+    market.onRequest = async (ordered) => void (await playNode(market, ordered));
+    const report = await runJob(await market.client(wallet()), options({ challengeSeconds: 0 }));
+    expect(report.verification.ok).to.equal(true);
+    expect(report.replicas[0]?.state).to.equal("settled");
+    expect(report.transactions.map(({ what }) => what)).to.not.include("approve");
+  });
+
+  it("lets the operators named take it, and nobody else", async () => {
+    const { address } = market.operator;
+    const stranger = privateKeyToAccount(generatePrivateKey()).address;
+    let ordered: Ordered | undefined;
+    market.onRequest = async (order) => {
+      ordered = order;
+      const { proofOf } = operatorTree([stranger, address]);
+      expect(
+        await market.match(order.request, order.signature, [[]]).catch((thrown: Error) => thrown.message),
+      ).to.match(/OperatorNotAllowed/);
+      await market.match(order.request, order.signature, [proofOf(address) ?? []]);
+      await playNode(market, { ...order, signature: "0x" });
+    };
+    const client = await market.client(wallet());
+    const report = await runJob(client, options({ operators: [stranger, address] }));
+    expect(report.replicas[0]?.state).to.equal("settled");
+    expect(ordered?.operators).to.deep.equal([stranger, address]);
+
+    const { code, message } = await error(runJob(client, options({ operators: [stranger] })));
+    expect(code).to.equal("NO_OFFER_FITS");
+    expect(message).to.include("1 are of other operators than those named");
+    const alone = await market.client(wallet(), { indexerUrl: undefined });
+    const posted = options({ operators: [address], post: true, maxPrice: TOKEN });
+    expect((await error(runJob(alone, posted))).code).to.equal("INDEXER_MISSING");
   });
 
   it("stops before any money moves when the image is another one", async () => {

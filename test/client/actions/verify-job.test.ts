@@ -6,6 +6,8 @@ import {
   chargeDown,
   type Hex,
   type JobId,
+  type Offer,
+  type Request,
   type Result,
   type Spec,
   type UnsignedResult,
@@ -21,6 +23,7 @@ import { getJob } from "../../../client/src/actions/get-job.ts";
 import { listJobs } from "../../../client/src/actions/list-jobs.ts";
 import { runJob } from "../../../client/src/actions/run-job.ts";
 import { verifyJob, verifyReplica } from "../../../client/src/actions/verify-job.ts";
+import type { Client } from "../../../client/src/client.ts";
 import { walletFromViem } from "../../../client/src/wallet.ts";
 import { tinyImage } from "../support/images.ts";
 import { silent, type TestMarket, testMarket } from "../support/market.ts";
@@ -76,7 +79,7 @@ describe("verifyJob", function () {
     expect(checks.map(({ name }) => name)).to.deep.equal([
       "job id",
       "terms",
-      "claim",
+      "commitment",
       "result record",
       "record names the job",
       "spec",
@@ -234,17 +237,51 @@ describe("verifyJob", function () {
       return checks.filter(({ ok }) => !ok).map(({ name }) => name);
     };
     expect(await failed({})).to.deep.equal([]);
-    expect(await failed({ offerHash: `0x${"0".repeat(64)}` })).to.deep.equal(["terms"]);
-    expect(await failed({ claim: { ...replica.claim, resultBytes: 1n } })).to.deep.equal(["claim", "result record"]);
-    expect(await failed({}, { request: { ...job.request, nonce: `0x${"0".repeat(64)}` } })).to.deep.equal(["job id"]);
-    expect(await failed({ offer: { ...replica.offer, cpuRateX18: 0n } })).to.include("charge");
+    const { terms, claim, offer } = replica;
+    const other: Hex = `0x${"0".repeat(64)}`;
+    const assigned = (change: object) => ({ terms: { ...terms, assignment: { ...terms.assignment, ...change } } });
+    expect(await failed(assigned({ offerHash: other }))).to.deep.equal(["terms", "commitment"]);
+    expect(await failed(assigned({ rateX18: 0n }))).to.deep.equal(["terms", "commitment", "charge"]);
+    expect(await failed({ claim: { ...claim, resultBytes: 1n } })).to.deep.equal(["commitment", "result record"]);
+    expect(await failed({ terms: { ...terms, job: { ...terms.job, jobId: other as JobId } } })).to.deep.equal([
+      "job id",
+      "terms",
+      "commitment",
+    ]);
+    expect(await failed({ offer: { ...(offer as Offer), cpuRateX18: 0n } })).to.deep.equal(["terms"]);
+    expect(await failed({ index: 1 })).to.include("terms");
+    const order = { ...job.order, bond: 0n };
+    expect(await failed({}, { order })).to.deep.equal(["terms"]);
+    const request = job.request as Request;
+    expect(await failed({}, { request: { ...request, nonce: other } })).to.deep.equal(["job id", "terms"]);
+    expect(await failed({}, { request: { ...request, bond: 0n } })).to.deep.equal(["job id", "terms"]);
+  });
+
+  it("needs no orders, only what the market announced; the commitment alone then catches other terms", async () => {
+    const client = await market.client(undefined, { indexerUrl: "http://127.0.0.1:1" });
+    const found = await getJob(withoutTransactions(client), honest);
+    expect(found).to.include({ request: null, state: "submitted" });
+    const { order, replicas } = found;
+    const [replica] = replicas;
+    if (replica === undefined) throw new Error("the honest job has a replica");
+    expect(replica.offer).to.equal(null);
+    const all = await getJob(client, honest);
+    expect(replica.terms).to.deep.equal(all.replicas[0]?.terms);
+    expect(order).to.deep.equal(all.order);
+
+    const failed = async (given: typeof found, of: typeof replica) =>
+      (await verifyReplica(client, given, of, {})).checks.filter(({ ok }) => !ok).map(({ name }) => name);
+    expect(await failed(found, replica)).to.deep.equal([]);
+    const cheaper = { ...replica.terms, job: { ...replica.terms.job, bond: 0n } };
+    const lied = { ...found, order: { ...order, bond: 0n } };
+    expect(await failed(lied, { ...replica, terms: cheaper })).to.deep.equal(["commitment"]);
   });
 
   it("charges what both sides signed", async () => {
     const { request, replicas } = await getJob(await market.client(), honest);
     const [replica] = replicas;
     const seconds = Math.floor(honestRecord.usage.wallMs / 1000);
-    expect(replica?.claim?.charge).to.equal(chargeDown(request, replica?.offer as never, seconds));
+    expect(replica?.claim?.charge).to.equal(chargeDown(request as Request, replica?.offer as Offer, seconds));
   });
 
   it("finds a result at the node's present address after a move", async () => {
@@ -261,6 +298,13 @@ describe("verifyJob", function () {
     return line?.jobId as JobId;
   }
 });
+
+/** A client whose RPC has forgotten what transactions called. */
+function withoutTransactions(client: Client): Client {
+  const request: Client["rpc"]["request"] = async (method, ...rest) =>
+    method === "eth_getTransactionByHash" ? null : await client.rpc.request(method, ...rest);
+  return { ...client, rpc: { ...client.rpc, request } };
+}
 
 type SpecWishes = { outputsMaxBytes?: number };
 

@@ -42,6 +42,7 @@ export interface Ordered {
   request: Request;
   signature: Hex;
   sources: string[];
+  operators?: Address[];
 }
 
 /** Everything that surrounds a requester: a chain with the market on it, and one node that the test plays by hand. */
@@ -69,7 +70,7 @@ export interface TestMarket {
   /** Sends a call and waits until it is mined. */
   write(from: PrivateKeyAccount, to: Address, abi: Abi, functionName: string, args: readonly unknown[]): Promise<Hex>;
   /** Matches a request to the node's offer. */
-  match(request: Request, signature: Hex): Promise<Hex>;
+  match(request: Request, signature: Hex, proofs?: Hex[][]): Promise<Hex>;
   close(): Promise<void>;
 }
 
@@ -114,7 +115,8 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
   };
 
   const identity = await deploy("identity/IdentityRegistry");
-  const market = await deploy("market/JobMarket", [identity, deployer.address]);
+  const desk = await deploy("market/MarketDesk", [identity]);
+  const market = await deploy("market/JobMarket", [identity, desk, deployer.address, ZERO_ADDRESS]);
   const token = await deploy("mocks/TestToken");
   const staking = await reader.readContract({ address: market, abi: jobMarketAbi, functionName: "staking" });
   const tokens = [{ address: token, symbol: "tUSD", decimals: 6 }];
@@ -146,6 +148,7 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
     validTo: 4_000_000_000,
     wgEndpoint: "",
     contentUrl: gateway.url,
+    profileCid: "",
   };
   const proof = await hotKey.signTypedData(
     nodeKeyTypedData({ chainId: 31337, registry: identity }, { operator: operator.address, index: 0, wgKey: WG_KEY }),
@@ -158,11 +161,9 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
     memoryMiB: 1_000_000,
     diskMiB: 1_000_000,
     gpus: 0,
-    tokens: [deployment.tokens[0]?.address as Address],
-    verifiers: [ZERO_ADDRESS],
-    arbiters: [ZERO_ADDRESS],
   };
   await write(operator, market, jobMarketAbi, "setNodeLimits", [operator.address, 0, limits]);
+  await write(operator, market, jobMarketAbi, "setAccepted", [operator.address, [token], true]);
   const offer = offerOf(deployment, operator);
   const domain = { chainId: 31337, market: deployment.market };
   const offerSignature = await hotKey.signTypedData(offerTypedData(domain, offer));
@@ -187,14 +188,14 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
       return await createClient({ rpcUrls: [anvil.url], deployment, indexerUrl, wallet, store: own, pollMs: 20 });
     },
     write,
-    match: async (request, signature) =>
+    match: async (request, signature, proofs = []) =>
       await write(deployer, market, jobMarketAbi, "matchJob", [
         request,
         signature,
         "0x",
         [offer],
         [offerSignature],
-        [limits],
+        proofs,
       ]),
     async close() {
       for (const step of undo.splice(0).reverse()) await step();
@@ -227,6 +228,7 @@ function offerOf(deployment: Deployment, operator: PrivateKeyAccount): Offer {
     region: ZERO_BYTES32,
     maxSeconds: 3600,
     minSubmitMargin: 30,
+    minHeartbeatSeconds: 0,
     maxSettleSeconds: 86_400,
     maxBond: 10n * TOKEN,
     maxCompensationBps: 1000,

@@ -12,6 +12,7 @@ import {
   type Result,
   resultTypedData,
   type Spec,
+  termsOf,
   type UnsignedResult,
   ZERO_BYTES32,
 } from "@berth/protocol";
@@ -56,11 +57,11 @@ export async function playNode(market: TestMarket, ordered: Ordered, mischief: M
     resultBytes: BigInt(bytes.length),
     charge: mischief.claimedCharge ?? BigInt(record.charge),
   };
-  const terms = { request, offer, replica: 0 };
+  const terms = termsOf(domain, request, offer, 0);
   // The market pays for no more time than has passed since the match.
   await market.anvil.call("evm_increaseTime", [Math.ceil((mischief.wallMs ?? WALL_MS) / 1000) + 1]);
   await market.anvil.call("evm_mine");
-  await market.write(market.hotKey, deployment.market, jobMarketAbi, "submit", [terms, claim]);
+  await market.write(market.hotKey, deployment.market, jobMarketAbi, "submit", [terms, claim, "0x"]);
   return record;
 }
 
