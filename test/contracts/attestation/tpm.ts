@@ -81,7 +81,10 @@ function softAttest(extraData: string, pcrs: readonly number[], values: readonly
 export async function startRealTpm(): Promise<RealTpm> {
   const dir = await mkdtemp(join(tmpdir(), "berth-quote-"));
   const log = { info: () => undefined };
-  const emulator = await startSwtpm({ dir: join(dir, "tpm"), log });
+  const emulator = await startSwtpm({ dir: join(dir, "tpm"), log }).catch(async (error: unknown) => {
+    await rm(dir, { recursive: true, force: true });
+    throw error;
+  });
   const stop = async () => {
     await emulator.stop();
     await rm(dir, { recursive: true, force: true });
