@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {JobWords} from "../market/libraries/JobWords.sol";
 import {OrderHash} from "../market/libraries/OrderHash.sol";
-import {Assignment, Claim, Job, Terms} from "../market/Orders.sol";
+import {Assignment, Claim, Job, JobId, Request, Terms} from "../market/Orders.sol";
 
-/// @notice Lets a test call the library's internal functions.
+/// @notice Lets a test call the libraries' internal functions.
 contract OrderHashHarness {
+    function jobOf(Request calldata request, JobId jobId) external pure returns (Job memory) {
+        return JobWords.ofRequest(request, jobId);
+    }
+
     function ofTerms(Terms calldata terms) external pure returns (bytes32) {
         return OrderHash.ofTerms(terms);
     }
@@ -14,7 +19,19 @@ contract OrderHashHarness {
         return OrderHash.ofTerms(OrderHash.ofJob(job), assignment);
     }
 
+    function ofRequestInMemory(Request calldata request, JobId jobId, Assignment memory assignment)
+        external
+        pure
+        returns (bytes32)
+    {
+        return OrderHash.ofTerms(OrderHash.ofJob(JobWords.ofRequest(request, jobId)), assignment);
+    }
+
     function ofClaimed(bytes32 termsHash, Claim calldata claim) external pure returns (bytes32) {
         return OrderHash.ofClaimed(termsHash, claim);
+    }
+
+    function commitment(bytes32 hash) external pure returns (bytes21) {
+        return OrderHash.commitment(hash);
     }
 }

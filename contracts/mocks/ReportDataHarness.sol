@@ -9,7 +9,7 @@ contract ReportDataHarness {
         return ReportData.hash(fields);
     }
 
-    function jobNonce(bytes32 offerHash, uint40 matchedAt, bytes32 requestNonce) external pure returns (bytes32) {
-        return ReportData.jobNonce(offerHash, matchedAt, requestNonce);
+    function jobNonce(bytes32 offerHash, uint40 matchedAt, bytes32 jobId) external pure returns (bytes32) {
+        return ReportData.jobNonce(offerHash, matchedAt, jobId);
     }
 }

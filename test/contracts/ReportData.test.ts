@@ -4,7 +4,7 @@ import { network } from "hardhat";
 
 interface Vectors {
   reportData: { name: string; fields: Record<string, string | number>; hash: string }[];
-  jobNonce: { name: string; fields: { offerHash: string; matchedAt: number; requestNonce: string }; hash: string }[];
+  jobNonce: { name: string; fields: { offerHash: string; matchedAt: number; jobId: string }; hash: string }[];
 }
 const vectors = JSON.parse(
   readFileSync(new URL("../protocol/vectors/report-data.json", import.meta.url), "utf8"),
@@ -23,8 +23,8 @@ describe("ReportData", () => {
   for (const { name, fields, hash } of vectors.jobNonce) {
     it(`gives the same job nonce: ${name}`, async () => {
       const harness = await ethers.deployContract("ReportDataHarness");
-      const { offerHash, matchedAt, requestNonce } = fields;
-      expect(await harness.getFunction("jobNonce")(offerHash, matchedAt, requestNonce)).to.equal(hash);
+      const { offerHash, matchedAt, jobId } = fields;
+      expect(await harness.getFunction("jobNonce")(offerHash, matchedAt, jobId)).to.equal(hash);
     });
   }
 });

@@ -1,4 +1,4 @@
-import { type Address, MODE, type Offer, type Request, ZERO_ADDRESS, ZERO_BYTES32 } from "@berth/protocol";
+import { type Address, type Hex, MODE, type Offer, type Request, ZERO_ADDRESS, ZERO_BYTES32 } from "@berth/protocol";
 import fc from "fast-check";
 
 const account = (digit: string) => `0x${digit.repeat(40)}` as Address;
@@ -91,9 +91,15 @@ export const anyRequest: fc.Arbitrary<Request> = fc
     diskMiB: fc.nat(1 << 20),
     gpus: fc.nat(8),
     maxSeconds: fc.nat(1_000_000),
+    mode: fc.nat(1),
+    heartbeatSeconds: fc.nat(86_400),
+    noticeSeconds: fc.nat(86_400),
     matcherTip: amount,
     bond: amount,
+    bounty: amount,
+    minStake: amount,
     compensationBps: fc.nat(1000),
+    operators: fc.bigInt(0n, (1n << 256n) - 1n).map((root): Hex => `0x${root.toString(16).padStart(64, "0")}`),
   })
   .map(aRequest);
 

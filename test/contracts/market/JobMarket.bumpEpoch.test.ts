@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { loadFixture } from "../support/actors.ts";
+import { loadFixture, time } from "../support/actors.ts";
 import { publishNode, readyMarket, runningJob } from "../support/market.ts";
 
 describe("JobMarket#bumpEpoch", () => {
@@ -8,19 +8,24 @@ describe("JobMarket#bumpEpoch", () => {
     await expect(market.connect(nodeKey).bumpEpoch(operator, 0))
       .to.emit(market, "EpochBumped")
       .withArgs(operator.address, 0, 1);
-    expect(await market.useOf(operator, 0)).to.deep.equal([1n, 1n, 1000n, 512n, 128n, 0n, true]);
+    expect(await market.useOf(operator, 0)).to.deep.equal([1n, 1n, 1000n, 512n, 128n, 0n, 0n, true]);
   });
 
   it("keeps a running job alive", async () => {
     const on = await loadFixture(runningJob);
     await on.market.connect(on.operator).bumpEpoch(on.operator, 0);
-    await on.market.connect(on.nodeKey).decline(on.terms);
-    expect(await on.market.useOf(on.operator, 0)).to.deep.equal([1n, 0n, 0n, 0n, 0n, 0n, true]);
+    await on.market.connect(on.nodeKey).decline(on.terms, 0);
+    const declinedAt = BigInt(await time.latest());
+    expect(await on.market.useOf(on.operator, 0)).to.deep.equal([1n, 0n, 0n, 0n, 0n, 0n, declinedAt, true]);
   });
 
-  it("is for the node's current key and the operator's controller", async () => {
+  it("is for the node's key and the operator's controller, and not for a key in wrong hands", async () => {
     const on = await loadFixture(readyMarket);
-    const { market, operator, nodeKey, newNodeKey } = on;
+    const { market, identity, operator, nodeKey, newNodeKey, stranger } = on;
+    await expect(market.connect(stranger).bumpEpoch(operator, 0))
+      .to.be.revertedWithCustomError(market, "NotNode")
+      .withArgs(operator.address, 0, stranger.address);
+    await identity.connect(operator).revokeNode(operator, 0);
     await publishNode(on, operator, newNodeKey);
     await expect(market.connect(nodeKey).bumpEpoch(operator, 0))
       .to.be.revertedWithCustomError(market, "NotNode")

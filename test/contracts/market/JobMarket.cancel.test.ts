@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { at, loadFixture } from "../support/actors.ts";
-import { DOLLAR, jobId, matchJob, readyMarket, runningJob, State } from "../support/market.ts";
+import { addressOf, DOLLAR, jobId, matchJob, readyMarket, runningJob, State, signRequest } from "../support/market.ts";
 import { expectNothingLost } from "../support/money.ts";
 
 async function postedRequest() {
@@ -18,7 +18,18 @@ describe("JobMarket#cancel", () => {
       .to.emit(market, "RequestCancelled")
       .withArgs(job, posted.maxPrice);
     expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR);
-    expect((await market.replicaOf(job, 0)).state).to.equal(State.Cancelled);
+    expect(await market.replicaOf(job, 0)).to.deep.equal([State.Cancelled, 0n, 0n, job.slice(0, 44)]);
+    await expectNothingLost(on);
+  });
+
+  it("returns it to the payer when that is somebody else", async () => {
+    const on = await loadFixture(readyMarket);
+    const { market, token, requester, payer } = on;
+    const request = on.request({ payer: addressOf(payer) });
+    await market.connect(requester).post(request, "0x", await signRequest(on, payer, request));
+    await market.connect(requester).cancel(request);
+    expect(await market.balanceOf(payer, token)).to.equal(100n * DOLLAR);
+    expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR);
     await expectNothingLost(on);
   });
 
@@ -56,7 +67,7 @@ describe("JobMarket#cancel", () => {
       .to.be.revertedWithCustomError(on.market, "WrongState")
       .withArgs(on.job, 0, State.Cancelled, State.Posted);
     const running = await loadFixture(runningJob);
-    await expect(running.market.connect(running.requester).cancel(running.terms.request))
+    await expect(running.market.connect(running.requester).cancel(running.matchedRequest))
       .to.be.revertedWithCustomError(running.market, "WrongState")
       .withArgs(running.job, 0, State.Active, State.Posted);
   });

@@ -4,6 +4,8 @@ import { DOLLAR, deployedMarket } from "../support/market.ts";
 import { expectNothingLost } from "../support/money.ts";
 import { signPermit } from "../support/permit.ts";
 
+const DEADLINE = 1n << 39n;
+
 async function moneyInHand() {
   const on = await deployedMarket();
   await on.token.mint(on.payer, 10n * DOLLAR);
@@ -34,8 +36,19 @@ describe("JobMarket#deposit", () => {
     await fee.getFunction("mint")(payer, 100n);
     await fee.connect(payer).getFunction("approve")(market, 100n);
     await expect(market.connect(payer).deposit(payer, fee, 100n))
-      .to.be.revertedWithCustomError(market, "WrongAmountReceived")
+      .to.be.revertedWithCustomError(market, "WrongAmountMoved")
       .withArgs(await fee.getAddress(), 100n, 99n);
+  });
+
+  it("refuses an account that is no token", async () => {
+    const { market, payer, stranger } = await loadFixture(moneyInHand);
+    await expect(market.connect(payer).deposit(payer, stranger, 1n))
+      .to.be.revertedWithCustomError(market, "NotAToken")
+      .withArgs(stranger.address);
+    const permit = [1n, DEADLINE, 27, ethers.ZeroHash, ethers.ZeroHash] as const;
+    await expect(market.connect(payer).depositWithPermit(payer, stranger, ...permit))
+      .to.be.revertedWithCustomError(market, "NotAToken")
+      .withArgs(stranger.address);
   });
 
   it("counts money once when a token calls back in the middle of a transfer", async () => {
@@ -52,10 +65,11 @@ describe("JobMarket#deposit", () => {
       market,
       market.interface.encodeFunctionData("withdraw", [...Array(2).fill(await hook.getAddress()), 100n, payer.address]),
     );
-    await expect(market.connect(payer).deposit(payer, hook, 100n)).to.be.revertedWithCustomError(
-      market,
-      "WrongAmountReceived",
-    );
+    await expect(market.connect(payer).deposit(payer, hook, 100n))
+      .to.be.revertedWithCustomError(market, "WrongAmountMoved")
+      .withArgs(await hook.getAddress(), 100n, 0n);
+    expect(await market.balanceOf(hook, hook)).to.equal(100n);
+    expect(await market.balanceOf(payer, hook)).to.equal(0n);
   });
 });
 
@@ -109,5 +123,24 @@ describe("JobMarket#withdraw", () => {
     await expect(market.connect(payer).withdraw(payer, token, 6n, payer))
       .to.be.revertedWithCustomError(market, "BalanceTooLow")
       .withArgs(payer.address, addresses.token, 5n, 6n);
+  });
+
+  it("never lets a token take more out than was asked for", async () => {
+    const { market, payer } = await loadFixture(moneyInHand);
+    const hook = await ethers.deployContract("HookToken");
+    const call = (name: string, ...args: unknown[]) => hook.connect(payer).getFunction(name)(...args);
+    await call("mint", payer, 100n);
+    await call("approve", market, 100n);
+    await market.connect(payer).deposit(hook, hook, 50n);
+    await market.connect(payer).deposit(payer, hook, 50n);
+    // In the middle of one withdrawal the token makes another, of its own balance.
+    const inner = [await hook.getAddress(), await hook.getAddress(), 10n, payer.address];
+    await call("arm", market, market.interface.encodeFunctionData("withdraw", inner));
+    await expect(market.connect(payer).withdraw(payer, hook, 50n, payer))
+      .to.be.revertedWithCustomError(market, "WrongAmountMoved")
+      .withArgs(await hook.getAddress(), 50n, 60n);
+    await call("arm", ethers.ZeroAddress, "0x");
+    await market.connect(payer).withdraw(payer, hook, 50n, payer);
+    expect(await hook.getFunction("balanceOf")(market)).to.equal(50n);
   });
 });

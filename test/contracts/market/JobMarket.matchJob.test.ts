@@ -1,4 +1,13 @@
-import { depositUp, type NodeLimits, type Offer, type Request, replicaCommitment, ZERO_ADDRESS } from "@berth/protocol";
+import {
+  depositUp,
+  MODE,
+  type NodeLimits,
+  type Offer,
+  orderTypes,
+  type Request,
+  replicaCommitment,
+  ZERO_ADDRESS,
+} from "@berth/protocol";
 import { expect } from "chai";
 import { at, ethers, loadFixture, time } from "../support/actors.ts";
 import {
@@ -9,13 +18,14 @@ import {
   limitsFor,
   matchJob,
   offerHash,
+  operatorsTree,
   publishNode,
   type Ready,
   readyMarket,
-  runningJob,
   State,
   signOffer,
   signRequest,
+  termsFor,
   text32,
 } from "../support/market.ts";
 import { expectNothingLost } from "../support/money.ts";
@@ -28,25 +38,21 @@ describe("JobMarket#matchJob", () => {
     const on = await loadFixture(readyMarket);
     const { market, staking, token, requester, operator, matcher } = on;
     const [request, offer] = [on.request({ matcherTip: 7n }), on.offer()];
-    const [id, hash, held] = [jobId(on, request), offerHash(on, offer), depositUp(request, offer)];
+    const [id, held, terms] = [jobId(on, request), depositUp(request, offer), termsFor(on, request, offer)];
     const now = (await time.latest()) + 1;
     await at(now);
     const matching = matchJob(on, { request, offers: [offer] });
     await expect(matching)
       .to.emit(market, "JobMatched")
-      .withArgs(id, requester.address, matcher.address, held + 7n, 0, Object.values(request));
+      .withArgs(id, requester.address, matcher.address, held + 7n, 0, 7, Object.values(terms.job));
     await expect(matching)
       .to.emit(market, "ReplicaMatched")
-      .withArgs(id, operator.address, 0, hash, held, Object.values(offer));
+      .withArgs(id, operator.address, Object.values(terms.assignment));
+    await expect(matching).to.emit(staking, "Locked").withArgs(operator.address, on.addresses.token, 1000);
 
     expect(held).to.equal(69n);
-    expect(await market.replicaOf(id, 0)).to.deep.equal([
-      State.Active,
-      BigInt(now),
-      0n,
-      replicaCommitment(id, 0, hash),
-    ]);
-    expect(await market.useOf(operator, 0)).to.deep.equal([0n, 1n, 1000n, 512n, 128n, 0n, true]);
+    expect(await market.replicaOf(id, 0)).to.deep.equal([State.Active, BigInt(now), 0n, replicaCommitment(terms)]);
+    expect(await market.useOf(operator, 0)).to.deep.equal([0n, 1n, 1000n, 512n, 128n, 0n, 0n, true]);
     expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR - 76n);
     expect(await market.balanceOf(matcher, token)).to.equal(7n);
     expect(await staking.stakeOf(operator, token)).to.deep.equal([10n * DOLLAR - 1000n, 1000n]);
@@ -60,7 +66,15 @@ describe("JobMarket#matchJob", () => {
     await market.connect(requester).post(request, "0x", "0x");
     await expect(matchJob(on, { request, requesterSignature: "0x" }))
       .to.emit(market, "JobMatched")
-      .withArgs(jobId(on, request), requester.address, matcher.address, 69, 9_999_931, Object.values(request));
+      .withArgs(
+        jobId(on, request),
+        requester.address,
+        matcher.address,
+        69,
+        9_999_931,
+        0,
+        Object.values(termsFor(on, request, on.offer()).job),
+      );
     expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR - 69n);
     await expectNothingLost(on, 69n);
   });
@@ -72,7 +86,7 @@ describe("JobMarket#matchJob", () => {
     await matchJob(on, { request, offers });
     const id = jobId(on, request);
     for (const [replica, offer] of offers.entries()) {
-      const commitment = replicaCommitment(id, replica, offerHash(on, offer));
+      const commitment = replicaCommitment(termsFor(on, request, offer, replica));
       expect((await on.market.replicaOf(id, replica)).commitment).to.equal(commitment);
     }
     await expectNothingLost(on, 69n + 75n);
@@ -87,10 +101,12 @@ describe("JobMarket#matchJob", () => {
   });
 
   it("refuses a job that exists", async () => {
-    const on = await loadFixture(runningJob);
-    await expect(matchJob(on, { request: on.terms.request }))
+    const on = await loadFixture(readyMarket);
+    const request = on.request();
+    await matchJob(on, { request });
+    await expect(matchJob(on, { request }))
       .to.be.revertedWithCustomError(on.market, "WrongState")
-      .withArgs(on.job, 0, State.Active, State.None);
+      .withArgs(jobId(on, request), 0, State.Active, State.None);
   });
 
   it("refuses everybody but a named matcher", async () => {
@@ -111,20 +127,66 @@ describe("JobMarket#matchJob", () => {
       .withArgs(jobId(on, request), request.openUntil);
   });
 
-  it("refuses offers, signatures or limits that are not one per replica", async () => {
+  it("refuses offers or signatures that are not one per replica", async () => {
     const on = await loadFixture(readyMarket);
     const request = on.request({ replicas: 2 });
     const both = [on.offer(), on.offer({ operator: addressOf(on.otherOperator) })];
     const id = jobId(on, request);
-    await expect(matchJob(on, { request, offers: [on.offer()] }))
-      .to.be.revertedWithCustomError(on.market, "WrongOfferCount")
-      .withArgs(id, 1, 2);
-    for (const partly of [{ limits: [on.limits] }, { offerSignatures: ["0x"] }]) {
-      await expect(matchJob(on, { request, offers: both, ...partly }))
+    for (const [offers, count] of [
+      [[], 0],
+      [[on.offer()], 1],
+      [[...both, on.offer({ operator: addressOf(on.heir) })], 3],
+    ] as const) {
+      await expect(matchJob(on, { request, offers: [...offers] }))
         .to.be.revertedWithCustomError(on.market, "WrongOfferCount")
-        .withArgs(id, 2, 2);
+        .withArgs(id, count, 2);
+    }
+    for (const offerSignatures of [["0x"], ["0x", "0x", "0x"]]) {
+      await expect(matchJob(on, { request, offers: both, offerSignatures }))
+        .to.be.revertedWithCustomError(on.market, "WrongOfferCount")
+        .withArgs(id, offerSignatures.length, 2);
     }
   });
+
+  it("refuses new jobs while the guardian has stopped them, signed or posted", async () => {
+    const on = await loadFixture(readyMarket);
+    const posted = on.request({ nonce: nonce("posted") });
+    await on.market.connect(on.requester).post(posted, "0x", "0x");
+    await on.market.connect(on.guardian).setPaused(true);
+    for (const request of [on.request(), posted]) {
+      await expect(matchJob(on, { request })).to.be.revertedWithCustomError(on.market, "NewJobsPaused");
+    }
+    await on.market.connect(on.guardian).setPaused(false);
+    for (const request of [on.request(), posted]) await matchJob(on, { request });
+  });
+
+  it("refuses an unsound request that was signed", async () => {
+    const on = await loadFixture(readyMarket);
+    const request = on.request({ bounty: 1001n });
+    await expect(matchJob(on, { request }))
+      .to.be.revertedWithCustomError(on.market, "BadRequest")
+      .withArgs(jobId(on, request), text32("bounty"));
+  });
+
+  for (const mode of [MODE.batch, MODE.lease]) {
+    it(`refuses words with stray bits in mode ${mode}, even where the requester agrees to them`, async () => {
+      const on = await loadFixture(readyMarket);
+      const { market, requester } = on;
+      const [request, offer] = [on.request({ mode, heartbeatSeconds: 60 }), on.offer()];
+      // The requester calls, so it needs to sign nothing: the words are agreed to whatever they are.
+      const signatures = [await signOffer(on, on.nodeKey, offer)];
+      const data = market.interface.encodeFunctionData("matchJob", [request, "0x", "0x", [offer], signatures, []]);
+      for (const [word, { name, type }] of orderTypes.Request.entries()) {
+        if (type === "uint256" || type === "bytes32") continue;
+        const start = 2 + 8 + word * 64;
+        const dirty = `${data.slice(0, start)}01${data.slice(start + 2)}`;
+        const sending = requester.sendTransaction({ to: on.addresses.market, data: dirty });
+        await expect(sending, name).to.be.revert(ethers);
+      }
+      await requester.sendTransaction({ to: on.addresses.market, data });
+      expect((await market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
+    });
+  }
 
   it("refuses two replicas on one operator, even on two nodes", async () => {
     const on = await loadFixture(readyMarket);
@@ -231,44 +293,75 @@ describe("JobMarket#matchJob", () => {
     await matchJob(on, { request, offers: [on.offer({ ...names, gpus: 2, requester: addressOf(on.requester) })] });
   });
 
-  const limits: [string, Partial<NodeLimits>][] = [
-    ["maxBond", { maxBond: 999n }],
-    ["maxActive", { maxActive: 0 }],
-    ["tokens", { tokens: [somebody] }],
-    ["verifiers", { verifiers: [somebody] }],
-    ["arbiters", { arbiters: [] }],
-    ["cpuMilli", { cpuMilli: 999 }],
-    ["memoryMiB", { memoryMiB: 511 }],
-    ["diskMiB", { diskMiB: 127 }],
+  it("takes a lease whose heartbeat is as long as the offer wants, and no shorter one", async () => {
+    const on = await loadFixture(readyMarket);
+    const lease = (heartbeatSeconds: number) => on.request({ mode: MODE.lease, heartbeatSeconds });
+    for (const [heartbeatSeconds, minHeartbeatSeconds] of [
+      [59, 60],
+      [60, 0],
+    ] as const) {
+      const offer = on.offer({ minHeartbeatSeconds });
+      await expect(matchJob(on, { request: lease(heartbeatSeconds), offers: [offer] }))
+        .to.be.revertedWithCustomError(on.market, "OfferMismatch")
+        .withArgs(offerHash(on, offer), text32("heartbeatSeconds"));
+    }
+    await matchJob(on, { request: lease(60) });
+    expect((await on.market.replicaOf(jobId(on, lease(60)), 0)).state).to.equal(State.Active);
+    // A batch job has no heartbeat, and an offer without leases takes it.
+    await matchJob(on, { request: on.request(), offers: [on.offer({ minHeartbeatSeconds: 0 })] });
+  });
+
+  it("asks no time for a result of a lease", async () => {
+    const on = await loadFixture(readyMarket);
+    const request = on.request({ mode: MODE.lease, heartbeatSeconds: 60, maxSeconds: 600, submitWindow: 0 });
+    await matchJob(on, { request });
+    expect((await on.market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
+  });
+
+  const limits: [string, Partial<NodeLimits>, Partial<NodeLimits>][] = [
+    ["maxBond", { maxBond: 999n }, { maxBond: 1000n }],
+    ["maxActive", { maxActive: 0 }, { maxActive: 1 }],
+    ["cpuMilli", { cpuMilli: 999 }, { cpuMilli: 1000 }],
+    ["memoryMiB", { memoryMiB: 511 }, { memoryMiB: 512 }],
+    ["diskMiB", { diskMiB: 127 }, { diskMiB: 128 }],
+    ["gpus", { gpus: 1 }, { gpus: 2 }],
   ];
-  for (const [field, replaced] of limits) {
+  for (const [field, tooTight, wideEnough] of limits) {
     it(`stays within the operator's ${field}`, async () => {
       const on = await loadFixture(readyMarket);
-      const tight = await setLimits(on, replaced);
-      await expect(matchJob(on, { limits: [tight] }))
+      const orders = { request: on.request({ gpus: 2 }), offers: [on.offer({ gpus: 4 })] };
+      await setLimits(on, tooTight);
+      await expect(matchJob(on, orders))
         .to.be.revertedWithCustomError(on.market, "LimitExceeded")
         .withArgs(on.operator.address, 0, text32(field));
+      await setLimits(on, wideEnough);
+      await matchJob(on, orders);
     });
   }
 
-  it("stays within the operator's gpus", async () => {
+  it("refuses a token, a verifier or an arbiter that the operator does not accept", async () => {
     const on = await loadFixture(readyMarket);
-    const tight = await setLimits(on, { gpus: 1 });
-    await expect(matchJob(on, { request: on.request({ gpus: 2 }), offers: [on.offer({ gpus: 4 })], limits: [tight] }))
-      .to.be.revertedWithCustomError(on.market, "LimitExceeded")
-      .withArgs(on.operator.address, 0, text32("gpus"));
-  });
-
-  it("refuses limits that are not those last set, and a node without any", async () => {
-    const on = await loadFixture(readyMarket);
-    await expect(matchJob(on, { limits: [limitsFor(on, { maxActive: 1001 })] }))
-      .to.be.revertedWithCustomError(on.market, "LimitsUnknown")
-      .withArgs(on.operator.address, 0);
-    await publishNode(on, on.operator, on.newNodeKey, { index: 1 });
-    const offer = on.offer({ index: 1 });
-    await expect(matchJob(on, { offers: [offer], offerSignatures: [await signOffer(on, on.newNodeKey, offer)] }))
-      .to.be.revertedWithCustomError(on.market, "LimitsUnknown")
-      .withArgs(on.operator.address, 1);
+    const { market, operator, addresses } = on;
+    const asOperator = market.connect(operator);
+    const judge = { verifier: somebody, arbiter: addressOf(on.arbiter), arbiterWindow: 60 };
+    const orders = {
+      request: on.request(judge),
+      offers: [on.offer({ verifier: judge.verifier, arbiter: judge.arbiter })],
+    };
+    for (const what of [judge.verifier, judge.arbiter]) {
+      await expect(matchJob(on, orders))
+        .to.be.revertedWithCustomError(market, "NotAccepted")
+        .withArgs(operator.address, ethers.getAddress(what));
+      // What another operator accepts says nothing of this one.
+      await market.connect(on.otherOperator).setAccepted(on.otherOperator, [what], true);
+      await asOperator.setAccepted(operator, [what], true);
+    }
+    await asOperator.setAccepted(operator, [addresses.token], false);
+    await expect(matchJob(on, orders))
+      .to.be.revertedWithCustomError(market, "NotAccepted")
+      .withArgs(operator.address, addresses.token);
+    await asOperator.setAccepted(operator, [addresses.token], true);
+    await matchJob(on, orders);
   });
 
   it("fills a node to the last unit and not further", async () => {
@@ -295,12 +388,74 @@ describe("JobMarket#matchJob", () => {
     await matchJob(on, { request: on.request({ bond: 0n }) });
   });
 
-  it("refuses a deactivated operator", async () => {
+  it("counts what is staked, the bond included, against the least that the request asks for", async () => {
     const on = await loadFixture(readyMarket);
-    await on.identity.connect(on.operator).changeOwner(on.operator, ZERO_ADDRESS);
-    await expect(matchJob(on))
-      .to.be.revertedWithCustomError(on.market, "OperatorDeactivated")
-      .withArgs(on.operator.address);
+    const { market, staking, token, operator, addresses } = on;
+    for (const bond of [1000n, 0n]) {
+      const request = on.request({ bond, minStake: 10n * DOLLAR + 1n });
+      await expect(matchJob(on, { request }))
+        .to.be.revertedWithCustomError(market, "StakeBelowMinimum")
+        .withArgs(operator.address, addresses.token, 10n * DOLLAR, 10n * DOLLAR + 1n);
+    }
+    await matchJob(on, { request: on.request({ minStake: 10n * DOLLAR }) });
+    // What backs an open replica counts; what is on its way out does not.
+    await matchJob(on, { request: on.request({ minStake: 10n * DOLLAR, bond: 0n }) });
+    await staking.connect(operator).requestExit(operator, token, 1n);
+    await expect(matchJob(on, { request: on.request({ minStake: 10n * DOLLAR, nonce: nonce("3") }) }))
+      .to.be.revertedWithCustomError(market, "StakeBelowMinimum")
+      .withArgs(operator.address, addresses.token, 10n * DOLLAR - 1n, 10n * DOLLAR);
+    expect(await staking.stakeOf(operator, token)).to.deep.equal([10n * DOLLAR - 1001n, 1000n]);
+  });
+
+  it("takes only the operators that the request names, each with its proof", async () => {
+    const on = await loadFixture(readyMarket);
+    const { market, operator, otherOperator, stranger } = on;
+    const [tree, others] = [operatorsTree(operator, otherOperator), operatorsTree(otherOperator, stranger)];
+    const request = on.request({ operators: tree.root });
+    for (const proof of [[], tree.proofOfSecond, others.proofOfFirst, [...tree.proofOfFirst, nonce("more")]]) {
+      await expect(matchJob(on, { request, operatorProofs: [proof] }))
+        .to.be.revertedWithCustomError(market, "OperatorNotAllowed")
+        .withArgs(jobId(on, request), operator.address);
+    }
+    const elsewhere = on.request({ operators: others.root });
+    await expect(matchJob(on, { request: elsewhere, operatorProofs: [others.proofOfFirst] }))
+      .to.be.revertedWithCustomError(market, "OperatorNotAllowed")
+      .withArgs(jobId(on, elsewhere), operator.address);
+    await matchJob(on, { request, operatorProofs: [tree.proofOfFirst] });
+  });
+
+  it("wants one proof per replica, and one list of one operator is its own root", async () => {
+    const on = await loadFixture(readyMarket);
+    const { market, operator, otherOperator } = on;
+    const tree = operatorsTree(operator, otherOperator);
+    const request = on.request({ operators: tree.root, replicas: 2 });
+    const offers = [on.offer(), on.offer({ operator: addressOf(otherOperator) })];
+    const both = [tree.proofOfFirst, tree.proofOfSecond];
+    for (const operatorProofs of [[], [tree.proofOfFirst], [...both, []]]) {
+      await expect(matchJob(on, { request, offers, operatorProofs }))
+        .to.be.revertedWithCustomError(market, "WrongOfferCount")
+        .withArgs(jobId(on, request), 2, 2);
+    }
+    await expect(matchJob(on, { request, offers, operatorProofs: both.toReversed() }))
+      .to.be.revertedWithCustomError(market, "OperatorNotAllowed")
+      .withArgs(jobId(on, request), operator.address);
+    await matchJob(on, { request, offers, operatorProofs: both });
+    const alone = on.request({ operators: operatorsTree(operator, operator).leafOfFirst });
+    await matchJob(on, { request: alone, operatorProofs: [[]] });
+  });
+
+  it("refuses a deactivated operator and a revoked node, whose keys count for nothing", async () => {
+    for (const end of ["deactivated", "revoked"] as const) {
+      const on = await loadFixture(readyMarket);
+      const asOperator = on.identity.connect(on.operator);
+      if (end === "deactivated") await asOperator.changeOwner(on.operator, ZERO_ADDRESS);
+      else await asOperator.revokeNode(on.operator, 0);
+      const now = (await time.latest()) + 1;
+      await at(now);
+      await expect(matchJob(on), end)
+        .to.be.revertedWithCustomError(on.market, "KeyExpiresTooSoon")
+        .withArgs(on.operator.address, 0, 0, now + 300 + 600);
+    }
   });
 
   it("refuses offers of an older epoch", async () => {
@@ -347,10 +502,23 @@ describe("JobMarket#matchJob", () => {
     await publishNode(on, on.operator, on.nodeKey, { validTo: needed + DAY });
     await matchJob(on, { request });
   });
+
+  it("needs, for a lease, a key that counts past its deposit and two heartbeats", async () => {
+    const on = await loadFixture(readyMarket);
+    const request = on.request({ mode: MODE.lease, heartbeatSeconds: 100, maxSeconds: 3000 });
+    const now = (await time.latest()) + 10;
+    const needed = now + 3000 + 2 * 100;
+    await publishNode(on, on.operator, on.nodeKey, { validTo: needed - 1 });
+    await at(now);
+    await expect(matchJob(on, { request }))
+      .to.be.revertedWithCustomError(on.market, "KeyExpiresTooSoon")
+      .withArgs(on.operator.address, 0, needed - 1, needed);
+    await publishNode(on, on.operator, on.nodeKey, { validTo: now + 60 + 3000 + 2 * 100 });
+    await at(now + 60);
+    await matchJob(on, { request });
+  });
 });
 
-async function setLimits(on: Ready, replaced: Partial<NodeLimits>): Promise<NodeLimits> {
-  const tight = limitsFor(on, replaced);
-  await on.market.connect(on.operator).setNodeLimits(on.operator, 0, tight);
-  return tight;
+async function setLimits(on: Ready, replaced: Partial<NodeLimits>): Promise<void> {
+  await on.market.connect(on.operator).setNodeLimits(on.operator, 0, limitsFor(replaced));
 }

@@ -1,7 +1,7 @@
-import { type Request, ZERO_ADDRESS } from "@berth/protocol";
+import { MODE, orderTypes, type Request, ZERO_ADDRESS } from "@berth/protocol";
 import { expect } from "chai";
 import { at, ethers, loadFixture } from "../support/actors.ts";
-import { addressOf, DOLLAR, jobId, readyMarket, State, signRequest, text32 } from "../support/market.ts";
+import { addressOf, DAY, DOLLAR, jobId, readyMarket, State, signRequest, text32 } from "../support/market.ts";
 import { expectNothingLost } from "../support/money.ts";
 
 describe("JobMarket#post", () => {
@@ -76,18 +76,32 @@ describe("JobMarket#post", () => {
       .withArgs(jobId(on, request), wallet);
   });
 
-  const unsound: [string, Partial<Request>][] = [
-    ["requester", { requester: ZERO_ADDRESS }],
-    ["replicas", { replicas: 0 }],
-    ["matcherTip", { matcherTip: 10_000_001n }],
-    ["submitWindow", { maxSeconds: 301 }],
-    ["acceptWindow", { acceptWindow: 301 }],
-    ["compensationBps", { compensationBps: 1001 }],
-    ["verifier", { verifier: `0x${"9".repeat(40)}` }],
-    ["arbiter", { arbiter: `0x${"9".repeat(40)}` }],
+  const judge = `0x${"9".repeat(40)}` as const;
+  const year = 366 * DAY;
+  const lease = { mode: MODE.lease, heartbeatSeconds: 60, noticeSeconds: 60 };
+  const disputable = { arbiter: judge, arbiterWindow: 60 };
+  const unsound: [string, string, Partial<Request>][] = [
+    ["requester", "nobody", { requester: ZERO_ADDRESS }],
+    ["replicas", "none", { replicas: 0 }],
+    ["matcherTip", "above the price", { matcherTip: 10_000_001n }],
+    ["compensationBps", "above a tenth", { compensationBps: 1001 }],
+    ["bounty", "above the bond", { bounty: 1001n }],
+    ["submitWindow", "shorter than the job", { maxSeconds: 301 }],
+    ["submitWindow", "longer than a year", { submitWindow: year + 1 }],
+    ["acceptWindow", "past the submit window", { acceptWindow: 301 }],
+    ["arbiterWindow", "no time for the verifier", { verifier: judge }],
+    ["arbiterWindow", "no time for the arbiter", { arbiter: judge }],
+    ["challengeWindow", "no time to dispute", { ...disputable, challengeWindow: 0 }],
+    ["arbiterFee", "above the bond that would pay it", { ...disputable, arbiterFee: 1001n }],
+    ["heartbeatSeconds", "none in a lease", { ...lease, heartbeatSeconds: 0 }],
+    ["heartbeatSeconds", "longer than a year", { ...lease, heartbeatSeconds: year + 1 }],
+    ["noticeSeconds", "longer than a year", { ...lease, noticeSeconds: year + 1 }],
+    ["acceptWindow", "past a lease's second heartbeat", { ...lease, acceptWindow: 121 }],
+    ["verifier", "of a lease", { ...lease, verifier: judge, arbiterWindow: 60 }],
+    ["arbiter", "of a lease", { ...lease, ...disputable }],
   ];
-  for (const [field, replaced] of unsound) {
-    it(`refuses an unsound ${field}`, async () => {
+  for (const [field, why, replaced] of unsound) {
+    it(`refuses an unsound ${field}: ${why}`, async () => {
       const on = await loadFixture(readyMarket);
       const request = on.request(replaced);
       await expect(on.market.connect(on.requester).post(request, "0x", "0x"))
@@ -95,6 +109,41 @@ describe("JobMarket#post", () => {
         .withArgs(jobId(on, request), text32(field));
     });
   }
+
+  const edges: [string, Partial<Request>][] = [
+    ["amounts", { matcherTip: 10_000_000n, compensationBps: 1000, bounty: 1000n }],
+    ["windows", { maxSeconds: 300, acceptWindow: 300 }],
+    ["year", { submitWindow: year }],
+    ["verifier", { verifier: judge, arbiterWindow: 1, challengeWindow: 0 }],
+    ["arbiter", { arbiter: judge, arbiterWindow: 1, challengeWindow: 1, arbiterFee: 1000n }],
+    ["lease", { ...lease, acceptWindow: 120, submitWindow: 0, maxSeconds: 10 * DAY, noticeSeconds: 0 }],
+    ["lease of a year", { ...lease, heartbeatSeconds: year, noticeSeconds: year }],
+  ];
+  for (const [name, replaced] of edges) {
+    it(`takes a request that is sound to the unit: ${name}`, async () => {
+      const on = await loadFixture(readyMarket);
+      const request = on.request(replaced);
+      await on.market.connect(on.requester).post(request, "0x", "0x");
+      expect((await on.market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Posted);
+    });
+  }
+
+  it("is stopped by the guardian, who stops no cancellation", async () => {
+    const on = await loadFixture(readyMarket);
+    const { market, token, requester, guardian } = on;
+    const [first, second] = [on.request(), on.request({ nonce: ethers.id("second") as `0x${string}` })];
+    await market.connect(requester).post(first, "0x", "0x");
+    await market.connect(guardian).setPaused(true);
+    await expect(market.connect(requester).post(second, "0x", "0x")).to.be.revertedWithCustomError(
+      market,
+      "NewJobsPaused",
+    );
+    await market.connect(requester).cancel(first);
+    expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR);
+    await market.connect(guardian).setPaused(false);
+    await market.connect(requester).post(second, "0x", "0x");
+    await expectNothingLost(on, second.maxPrice);
+  });
 
   it("refuses a request whose time has passed, and takes it in its last second", async () => {
     const on = await loadFixture(readyMarket);
@@ -130,17 +179,16 @@ describe("JobMarket#post", () => {
     const on = await loadFixture(readyMarket);
     const { market, requester } = on;
     const data = market.interface.encodeFunctionData("post", [on.request(), "0x", "0x"]);
-    const word = 7; // replicas, a uint16
-    const start = 2 + 8 + word * 64;
-    const dirty = `${data.slice(0, start)}01${data.slice(start + 2)}`;
-    await expect(requester.sendTransaction({ to: on.addresses.market, data: dirty })).to.be.revertedWithoutReason(
-      ethers,
+    // Every word but those that may have any bits: traits and the 32 bytes of names, hashes and the nonce.
+    const narrow = orderTypes.Request.map(({ type }, word) => ({ type, word })).filter(
+      ({ type }) => type !== "uint256" && type !== "bytes32",
     );
-    const emitted = 6 + 5; // gpus, which post only emits
-    const at = 2 + 8 + emitted * 64;
-    const hidden = `${data.slice(0, at)}01${data.slice(at + 2)}`;
-    await expect(requester.sendTransaction({ to: on.addresses.market, data: hidden })).to.be.revertedWithoutReason(
-      ethers,
-    );
+    expect(narrow.length).to.equal(27);
+    for (const { word } of narrow) {
+      const start = 2 + 8 + word * 64;
+      const dirty = `${data.slice(0, start)}01${data.slice(start + 2)}`;
+      await expect(requester.sendTransaction({ to: on.addresses.market, data: dirty })).to.be.revert(ethers);
+    }
+    await requester.sendTransaction({ to: on.addresses.market, data });
   });
 });

@@ -1,5 +1,6 @@
 import type {
   Claim,
+  Hex,
   identityRegistryAbi,
   NodeLimits,
   Offer,
@@ -51,7 +52,7 @@ export async function deployedMarket() {
   const desk = await ethers.deployContract("MarketDesk", [registry]);
   const floor = await ethers.deployContract("JobMarket", [registry, desk, actors.sink, actors.guardian]);
   // Both halves answer at the floor's address, so the contract is spoken to with the ABI of both.
-  const marketContract = new ethers.Contract(floor, jobMarketAbi, actors.deployer);
+  const marketContract = new ethers.Contract(await floor.getAddress(), jobMarketAbi, actors.deployer);
   const identity = typed<typeof identityRegistryAbi>(registry);
   const market = typed<typeof jobMarketAbi>(marketContract);
   const token = typed<typeof testTokenAbi>(await ethers.deployContract("TestToken"));
@@ -192,11 +193,12 @@ export async function matchJob(on: Ready, options: MatchOptions = {}) {
 /** A replica in Active, with the terms that name it. */
 export async function runningJob() {
   const on = await readyMarket();
-  const [request, offer] = [on.request(), on.offer()];
-  await matchJob(on, { request, offers: [offer] });
+  const [matchedRequest, matchedOffer] = [on.request(), on.offer()];
+  await matchJob(on, { request: matchedRequest, offers: [matchedOffer] });
   const matchedAt = await time.latest();
-  const terms: Terms = termsFor(on, request, offer);
-  return { ...on, request, offer, terms, job: jobId(on, request), matchedAt, held: depositUp(request, offer) };
+  const terms: Terms = termsFor(on, matchedRequest, matchedOffer);
+  const held = depositUp(matchedRequest, matchedOffer);
+  return { ...on, matchedRequest, matchedOffer, terms, job: jobId(on, matchedRequest), matchedAt, held };
 }
 
 /** A replica in Submitted, claimed at 40 of 69 token units. */
@@ -206,4 +208,16 @@ export async function submittedResult() {
   await time.setNextBlockTimestamp(running.matchedAt + 50);
   await running.market.connect(running.nodeKey).submit(running.terms, claim, "0x");
   return { ...running, claim, submittedAt: running.matchedAt + 50 };
+}
+
+/**
+ * The tree of two operators that `request.operators` commits to, as OpenZeppelin's `StandardMerkleTree` of ["address"]: leaves
+ * are hashed twice, pairs in the order of their hashes.
+ */
+export function operatorsTree(first: { address: string }, second: { address: string }) {
+  const leaf = ({ address }: { address: string }) =>
+    ethers.keccak256(ethers.keccak256(ethers.AbiCoder.defaultAbiCoder().encode(["address"], [address]))) as Hex;
+  const [one, two] = [leaf(first), leaf(second)];
+  const root = ethers.keccak256(ethers.concat(one < two ? [one, two] : [two, one])) as Hex;
+  return { root, leafOfFirst: one, proofOfFirst: [two], proofOfSecond: [one] };
 }
