@@ -15,7 +15,8 @@ import {IQuoteVerifier, Quote} from "./IQuoteVerifier.sol";
 /// an advisory is not on this contract's list of those that attested software deals with. Out of date, relaunch advised,
 /// revoked and unrecognized are refused: a period of grace would count from a date that the output does not carry.
 /// Validity: the collateral is valid at this block and the output does not say for how long, so only the registry's `MAX_AGE`
-/// limits it. The list of advisories and the contracts asked are fixed; another policy is another deployment.
+/// limits it. The list of advisories and the contracts asked are fixed; another policy is another deployment. No fee is paid,
+/// so the contracts asked must take none. Their output is that of version 1.1; others have no known body type and are refused.
 contract DcapQuoteVerifier is IQuoteVerifier {
     bytes32 private constant PLATFORM_DOMAIN = keccak256("berth/platform/dcap/v1");
     uint256 private constant QUOTE_HEADER_BYTES = 48;
