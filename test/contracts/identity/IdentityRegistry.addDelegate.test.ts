@@ -74,6 +74,12 @@ describe("IdentityRegistry#addDelegate and #revokeDelegate", () => {
     expect(await identity.validDelegate(operator, text32("sigAuth"), stranger)).to.equal(true);
   });
 
+  it("do not take the empty key of a node that was never published for a node's key", async () => {
+    const { identity, operator } = await loadFixture(deployedMarket);
+    await identity.connect(operator).addDelegate(operator, text32("veriKey"), ethers.ZeroAddress, DAY);
+    expect(await identity.validDelegate(operator, text32("veriKey"), ethers.ZeroAddress)).to.equal(true);
+  });
+
   it("let a delegation lapse", async () => {
     const { identity, operator, nodeKey } = await loadFixture(deployedMarket);
     await identity.connect(operator).addDelegate(operator, text32("veriKey"), nodeKey, DAY);
