@@ -15,16 +15,19 @@ contract OrderHashHarness {
         return OrderHash.ofTerms(terms);
     }
 
-    function ofTermsInMemory(Job memory job, Assignment memory assignment) external pure returns (bytes32) {
+    function ofTermsInMemory(Terms calldata terms) external pure returns (bytes32) {
+        (Job memory job, Assignment memory assignment) = (terms.job, terms.assignment);
         return OrderHash.ofTerms(OrderHash.ofJob(job), assignment);
     }
 
-    function ofRequestInMemory(Request calldata request, JobId jobId, Assignment memory assignment)
+    function ofRequestInMemory(Request calldata request, JobId jobId, Assignment calldata by)
         external
         pure
         returns (bytes32)
     {
-        return OrderHash.ofTerms(OrderHash.ofJob(JobWords.ofRequest(request, jobId)), assignment);
+        Job memory job = JobWords.ofRequest(request, jobId);
+        Assignment memory assignment = by;
+        return OrderHash.ofTerms(OrderHash.ofJob(job), assignment);
     }
 
     function ofClaimed(bytes32 termsHash, Claim calldata claim) external pure returns (bytes32) {

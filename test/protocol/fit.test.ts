@@ -1,4 +1,12 @@
-import { misfits, type NodeStanding, type Offer, type Request, standingMisfits, ZERO_ADDRESS } from "@berth/protocol";
+import {
+  MODE,
+  misfits,
+  type NodeStanding,
+  type Offer,
+  type Request,
+  standingMisfits,
+  ZERO_ADDRESS,
+} from "@berth/protocol";
 import { expect } from "chai";
 import { anOffer, aRequest } from "../support/orders.ts";
 
@@ -29,6 +37,9 @@ describe("misfits", () => {
     ["maxSeconds", { maxSeconds: 3601, submitWindow: 9999 }, {}],
     ["submitWindow", { submitWindow: 119 }, {}],
     ["challengeWindow", { challengeWindow: 86_401 }, {}],
+    ["challengeWindow", { challengeWindow: 86_400, arbiterWindow: 1 }, {}],
+    ["heartbeatSeconds", { mode: MODE.lease, heartbeatSeconds: 59 }, {}],
+    ["heartbeatSeconds", { mode: MODE.lease, heartbeatSeconds: 60 }, { minHeartbeatSeconds: 0 }],
     ["bond", { bond: 1_000_001n }, {}],
     ["compensationBps", { compensationBps: 1001 }, {}],
     ["verifier", { verifier: `0x${"d".repeat(40)}` }, {}],
@@ -37,9 +48,14 @@ describe("misfits", () => {
     ["arbiterData", {}, { arbiterData: `0x${"1".repeat(64)}` }],
     ["arbiterFee", { arbiterFee: 1n }, {}],
   ];
-  for (const [field, request, offer] of cases) {
-    it(`refuses a wrong ${field}`, () => expect(fields(request, offer)).to.deep.equal([field]));
+  for (const [i, [field, request, offer]] of cases.entries()) {
+    it(`refuses a wrong ${field} (case ${i})`, () => expect(fields(request, offer)).to.deep.equal([field]));
   }
+
+  it("asks a lease for its heartbeat and a batch job for its submit window, never for the other", () => {
+    expect(fields({ mode: MODE.lease, heartbeatSeconds: 60, submitWindow: 0 })).to.deep.equal([]);
+    expect(fields({ heartbeatSeconds: 0 }, { minHeartbeatSeconds: 0 })).to.deep.equal([]);
+  });
 
   it("takes equality as a fit", () =>
     expect(
@@ -57,12 +73,11 @@ describe("standingMisfits", () => {
       memoryMiB: 4096,
       diskMiB: 1024,
       gpus: 0,
-      tokens: [aRequest().token],
-      verifiers: [ZERO_ADDRESS],
-      arbiters: [ZERO_ADDRESS],
     },
     keyValidTo: NOW + 900,
     freeStake: 1_000n,
+    lockedStake: 500n,
+    accepts: [aRequest().token],
     deactivated: false,
   };
   const found = (change: Partial<NodeStanding>, request: Partial<Request> = {}) =>
@@ -78,8 +93,27 @@ describe("standingMisfits", () => {
     expect(found({}, { bond: 1_001n })).to.deep.equal(["limits.maxBond", "freeStake"]));
   it("refuses one replica too many", () =>
     expect(found({ limits: { ...standing.limits, maxActive: 1 } })).to.deep.equal(["limits.maxActive"]));
-  it("refuses a token, verifier or arbiter that the operator did not allow", () => {
-    const limits = { ...standing.limits, tokens: [], verifiers: [], arbiters: [] };
-    expect(found({ limits })).to.deep.equal(["limits.tokens", "limits.verifiers", "limits.arbiters"]);
+  it("refuses a token, verifier or arbiter that the operator does not accept", () => {
+    const judge = `0x${"d".repeat(40)}` as const;
+    const judged = { verifier: judge, arbiter: judge };
+    const all = ["accepts token", "accepts verifier", "accepts arbiter"];
+    expect(found({ accepts: [] }, judged)).to.deep.equal(all);
+    expect(found({ accepts: [aRequest().token] }, judged)).to.deep.equal(all.slice(1));
+    const shouted = judge.toUpperCase().replace("0X", "0x");
+    expect(found({ accepts: [aRequest().token, shouted] }, judged)).to.deep.equal([]);
+  });
+  it("takes no verifier and no arbiter as accepted, but not no token", () => {
+    expect(found({}, { verifier: ZERO_ADDRESS, arbiter: ZERO_ADDRESS })).to.deep.equal([]);
+    expect(found({}, { token: ZERO_ADDRESS })).to.deep.equal(["accepts token"]);
+  });
+  it("counts free and locked stake against the least that a request asks for", () => {
+    expect(found({}, { minStake: 1_500n })).to.deep.equal([]);
+    expect(found({}, { minStake: 1_501n })).to.deep.equal(["minStake"]);
+  });
+  it("wants the key of a lease to last for its deposit and two heartbeats", () => {
+    const lease = { mode: MODE.lease, maxSeconds: 700, heartbeatSeconds: 100 };
+    expect(found({}, lease)).to.deep.equal([]);
+    expect(found({}, { ...lease, heartbeatSeconds: 101 })).to.deep.equal(["keyValidTo"]);
+    expect(found({}, { ...lease, submitWindow: 90_000, challengeWindow: 90_000 })).to.deep.equal([]);
   });
 });

@@ -1,4 +1,13 @@
-import { chargeDown, compensationDown, depositUp, priceOf, rateX18 } from "@berth/protocol";
+import {
+  chargeDown,
+  chargeOfDown,
+  compensationDown,
+  depositOf,
+  depositUp,
+  priceOf,
+  rateX18,
+  termsOf,
+} from "@berth/protocol";
 import { expect } from "chai";
 import fc from "fast-check";
 import { anOffer, anyOffer, anyRequest, aRequest } from "../support/orders.ts";
@@ -45,5 +54,26 @@ describe("pricing", () => {
     const request = aRequest({ compensationBps: 1000, bond: 40n });
     expect(compensationDown(request, 100n)).to.equal(10n);
     expect(compensationDown(request, 1000n)).to.equal(40n);
+  });
+
+  it("says the same of terms as of the orders that came to them", () => {
+    const domain = { chainId: 1, market: `0x${"b".repeat(40)}` } as const;
+    fc.assert(
+      fc.property(anyRequest, anyOffer, fc.double({ min: -10, max: 2e6, noNaN: true }), (request, offer, seconds) => {
+        const terms = termsOf(domain, request, offer, 0);
+        expect(depositOf(terms)).to.equal(depositUp(request, offer));
+        expect(chargeOfDown(terms, seconds)).to.equal(chargeDown(request, offer, seconds));
+      }),
+    );
+  });
+
+  it("holds for a replica exactly what a longer run could not exceed", () => {
+    const domain = { chainId: 1, market: `0x${"b".repeat(40)}` } as const;
+    const terms = termsOf(domain, aRequest({ maxSeconds: 60 }), anOffer(), 0);
+    expect(depositOf(terms)).to.equal(69n);
+    expect(chargeOfDown(terms, 59)).to.equal(67n);
+    expect(chargeOfDown(terms, 60)).to.equal(68n);
+    expect(chargeOfDown(terms, 61)).to.equal(68n);
+    expect(chargeOfDown(terms, -1)).to.equal(5n);
   });
 });

@@ -38,8 +38,28 @@ describe("ProviderStaking#stake", () => {
     await fee.getFunction("mint")(operator, 100n);
     await fee.connect(operator).getFunction("approve")(staking, 100n);
     await expect(staking.connect(operator).stake(operator, fee, 100n))
-      .to.be.revertedWithCustomError(staking, "WrongAmountReceived")
+      .to.be.revertedWithCustomError(staking, "WrongAmountMoved")
       .withArgs(await fee.getAddress(), 100n, 99n);
+    expect(await staking.stakeOf(operator, fee)).to.deep.equal([0n, 0n]);
+  });
+
+  it("refuses an account that is no token", async () => {
+    const { staking, operator, stranger } = await loadFixture(fundedOperator);
+    await expect(staking.connect(operator).stake(operator, stranger, 1n))
+      .to.be.revertedWithCustomError(staking, "NotAToken")
+      .withArgs(stranger.address);
+    const permit = [1n, 1n << 39n, 27, ethers.ZeroHash, ethers.ZeroHash] as const;
+    await expect(staking.connect(operator).stakeWithPermit(operator, stranger, ...permit))
+      .to.be.revertedWithCustomError(staking, "NotAToken")
+      .withArgs(stranger.address);
+  });
+
+  it("keeps the stakes of each token apart", async () => {
+    const { staking, token, operator } = await loadFixture(fundedOperator);
+    await token.connect(operator).approve(staking, 300n);
+    await staking.connect(operator).stake(operator, token, 300n);
+    const other = await ethers.deployContract("TestToken");
+    expect(await staking.stakeOf(operator, other)).to.deep.equal([0n, 0n]);
   });
 });
 
