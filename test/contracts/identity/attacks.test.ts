@@ -105,6 +105,27 @@ describe("A signed call is good for one chain, one registry, one time", () => {
     await send(on, stranger, honest, signed);
   });
 
+  it("cannot be signed by anybody else, whichever call it is, nor used after its deadline", async () => {
+    const on = await loadFixture(aWish);
+    const { identity, operator, stranger, nodeKey } = on;
+    await identity.connect(operator).publishNode(...(await sign.publishNode(on, operator, nodeKey)).args);
+    for (const call of [
+      sign.changeOwner(operator, stranger.address),
+      sign.addDelegate(operator, "sigAuth", stranger, DAY),
+      sign.revokeDelegate(operator, "sigAuth", stranger),
+      sign.setAttribute(operator, "did/svc/BerthContent", "0x61", DAY),
+      sign.revokeAttribute(operator, "did/svc/BerthContent", "0x61"),
+      await sign.publishNode(on, operator, nodeKey),
+      sign.revokeNode(operator, 0),
+    ]) {
+      await expectRefused(on, send(on, stranger, call, await signCall(on, stranger, call)), on.refused(0));
+      const deadline = await time.latest();
+      const late = { error: "DeadlinePassed", args: [deadline] };
+      await expectRefused(on, send(on, stranger, call, await signCall(on, operator, call, { deadline })), late);
+    }
+    expect(await identity.nonceOf(operator)).to.equal(0n);
+  });
+
   it("cannot be signed by the node's key, by the caller or by nobody", async () => {
     const on = await loadFixture(aWish);
     const { operator, stranger, nodeKey } = on;
