@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {IJobMarket} from "../market/IJobMarket.sol";
 import {IVerifier} from "../market/IVerifier.sol";
-import {Claim, Job, JobId, Terms} from "../market/Orders.sol";
+import {Assignment, Claim, Job, JobId} from "../market/Orders.sol";
 
 /// @notice What both orders agree on. It fits into `verifierData` itself, from the lowest bits up: `confirmSeconds`,
 /// `revealSeconds`, `agreeing`, and zeros above. So every later question can be answered without carrying it along.
@@ -11,6 +11,15 @@ struct Quorum {
     uint16 agreeing; // replicas that must have the same output; more than half of all
     uint32 revealSeconds; // how long every node has at least to reveal
     uint32 confirmSeconds; // how old the last commit must be before anybody reveals: so deep no reorganisation goes
+}
+
+/// @notice What a replica's seal hides, and what it was submitted with.
+struct Opening {
+    Assignment assignment;
+    Claim claim; // as submitted; `resultHash` is the seal
+    bytes32 outputDigest; // what is compared
+    bytes32 resultHash; // sha2-256 of the result record's canonical JSON
+    bytes32 salt;
 }
 
 /// @notice How an order's quorum is unsound. `Sound` when it is not.
@@ -56,21 +65,14 @@ interface IQuorumVerifier is IVerifier {
     error WrongSeal(JobId jobId, uint16 replica);
     error RevealNotOpen(JobId jobId, uint40 opensAfter);
     error RevealClosed(JobId jobId, uint40 closedAt);
-    error AlreadyRevealed(JobId jobId, uint16 replica);
 
-    /// @notice Opens the seal that a replica was submitted with. Anyone may carry it. Also a replica that was disputed or
-    /// approved since then counts, so that a requester cannot take votes away from the others.
-    /// @param claim as submitted
+    /// @notice Opens seals of one job. Anyone may carry them: a node its own, or somebody all that were handed over, in a
+    /// transaction that costs hardly more. An opening that was carried before is passed over. A replica that was disputed or
+    /// approved in between still counts, so that a requester cannot take votes away from the others.
     /// @custom:reverts NotCommitted when the market does not hold exactly these terms and this claim; OtherVerifier,
-    /// UnsoundQuorum, WrongSeal, RevealNotOpen, RevealClosed, AlreadyRevealed
-    /// @custom:emits Revealed
-    function reveal(
-        Terms calldata terms,
-        Claim calldata claim,
-        bytes32 outputDigest,
-        bytes32 resultHash,
-        bytes32 salt
-    ) external;
+    /// UnsoundQuorum, WrongSeal, RevealNotOpen, RevealClosed
+    /// @custom:emits Revealed for each that is new
+    function reveal(Job calldata job, Opening[] calldata openings) external;
 
     /// @notice The first 192 bits of the output digest that a replica revealed; zero when it has not.
     function digestOf(JobId jobId, uint16 replica) external view returns (bytes24);

@@ -5,8 +5,8 @@ import {IJobMarket} from "../market/IJobMarket.sol";
 import {Replica} from "../market/IMarketFloor.sol";
 import {IVerifier, Verdict} from "../market/IVerifier.sol";
 import {OrderHash} from "../market/libraries/OrderHash.sol";
-import {Claim, Job, JobId, ReplicaState, Terms} from "../market/Orders.sol";
-import {Flaw, IQuorumVerifier, Quorum} from "./IQuorumVerifier.sol";
+import {Assignment, Claim, Job, JobId, ReplicaState, Terms} from "../market/Orders.sol";
+import {Flaw, IQuorumVerifier, Opening, Quorum} from "./IQuorumVerifier.sol";
 import {Tally} from "./Tally.sol";
 
 /// @title k of n equal results; IQuorumVerifier is its manual
@@ -25,6 +25,8 @@ contract QuorumVerifier is IQuorumVerifier {
     /// @inheritdoc IQuorumVerifier
     IJobMarket public immutable market;
 
+    uint256 private constant JOB_BYTES = 26 * 32;
+
     mapping(JobId jobId => Reveals) private _reveals;
     mapping(JobId jobId => mapping(uint256 group => bytes24 digest)) private _others; // of groups 2 and up
 
@@ -33,35 +35,29 @@ contract QuorumVerifier is IQuorumVerifier {
     }
 
     /// @inheritdoc IQuorumVerifier
-    function reveal(
-        Terms calldata terms,
-        Claim calldata claim,
-        bytes32 outputDigest,
-        bytes32 resultHash,
-        bytes32 salt
-    ) external {
-        (JobId jobId, uint16 replica) = (terms.job.jobId, terms.assignment.replica);
-        uint40 matchedAt = _requireCommitted(terms, claim);
-        bytes32 seal = sealOf(jobId, replica, terms.assignment.operator, outputDigest, resultHash, salt);
-        if (claim.resultHash != seal) revert WrongSeal(jobId, replica);
+    function reveal(Job calldata job, Opening[] calldata openings) external {
+        JobId jobId = job.jobId;
+        // The first argument, and all of it words: its calldata is its encoding.
+        bytes32 jobHash = keccak256(msg.data[4:4 + JOB_BYTES]);
         Reveals memory reveals = _reveals[jobId];
-        _requireOpen(terms.job, matchedAt, reveals.groups);
-        if (Tally.groupOf(reveals.groups, replica) != 0) revert AlreadyRevealed(jobId, replica);
-
-        _count(terms.job, reveals, replica, bytes24(outputDigest));
-        emit Revealed(jobId, terms.assignment.operator, replica, outputDigest, resultHash);
+        for (uint256 i = 0; i < openings.length; ++i) {
+            uint40 matchedAt = _requireCommitted(jobId, jobHash, openings[i]);
+            if (i == 0) _requireOpen(job, matchedAt, reveals.groups);
+            _count(jobId, reveals, openings[i]);
+        }
+        _reveals[jobId] = reveals;
     }
 
     /// @inheritdoc IVerifier
     /// @dev The market's own wait ends after the reveal (Flaw.SettleWindow), so Pending is never its last word on sound terms.
     function judge(Terms calldata terms, Claim calldata, bytes calldata) external view returns (Verdict) {
         Job calldata job = terms.job;
-        if (flawOf(job) != Flaw.Sound) return Verdict.Pending;
         uint64 groups = _reveals[job.jobId].groups;
-        uint256 agreeing = _quorumOf(job).agreeing;
-        (, uint256 revealed, uint256 largest, uint256 size) = Tally.count(groups, job.replicas);
         uint256 own = Tally.groupOf(groups, terms.assignment.replica);
-        if (own == 0) return _isOver(terms) ? Verdict.Fails : Verdict.Pending;
+        if (own == 0) return _isOver(terms) && flawOf(job) == Flaw.Sound ? Verdict.Fails : Verdict.Pending;
+        // Sound from here on, or nothing could have been revealed.
+        uint256 agreeing = _quorumOf(job).agreeing;
+        (uint256 revealed, uint256 largest, uint256 size) = Tally.count(groups);
         if (size >= agreeing) return own == largest ? Verdict.Stands : Verdict.Fails;
         // Those who are still silent could not make it enough either.
         if (size + (job.replicas - revealed) < agreeing) return Verdict.Void;
@@ -71,7 +67,6 @@ contract QuorumVerifier is IQuorumVerifier {
     /// @inheritdoc IQuorumVerifier
     function digestOf(JobId jobId, uint16 replica) external view returns (bytes24) {
         Reveals memory reveals = _reveals[jobId];
-        if (replica >= MAX_REPLICAS) return 0;
         uint256 group = Tally.groupOf(reveals.groups, replica);
         return group == 1 ? reveals.first : _others[jobId][group];
     }
@@ -108,31 +103,41 @@ contract QuorumVerifier is IQuorumVerifier {
         return keccak256(abi.encode(SEAL_DOMAIN, jobId, replica, operator, outputDigest, resultHash, salt));
     }
 
-    /// @dev Puts `replica` into the group of `digest`.
-    function _count(Job calldata job, Reveals memory reveals, uint16 replica, bytes24 digest) private {
-        JobId jobId = job.jobId;
-        (uint256 known,,,) = Tally.count(reveals.groups, job.replicas);
+    /// @dev Puts a replica into the group of those that found the same.
+    function _count(JobId jobId, Reveals memory reveals, Opening calldata opening) private {
+        uint16 replica = opening.assignment.replica;
+        if (Tally.groupOf(reveals.groups, replica) != 0) return;
+        bytes24 digest = bytes24(opening.outputDigest);
+        uint256 known = Tally.groupsIn(reveals.groups);
         uint256 group = 1;
         while (group <= known && digest != (group == 1 ? reveals.first : _others[jobId][group])) ++group;
-        if (group == 1) reveals.first = digest;
+        if (known == 0) reveals.first = digest;
         else if (group > known) _others[jobId][group] = digest;
         reveals.groups = Tally.joined(reveals.groups, replica, group);
-        _reveals[jobId] = reveals;
+        emit Revealed(jobId, opening.assignment.operator, replica, opening.outputDigest, opening.resultHash);
     }
 
     /// @dev The market's slot commits to the claim from the submission on and for good, so nothing else is asked of its state.
-    function _requireCommitted(Terms calldata terms, Claim calldata claim) private view returns (uint40 matchedAt) {
-        JobId jobId = terms.job.jobId;
-        Replica memory replica = market.replicaOf(jobId, terms.assignment.replica);
-        bytes32 hash = OrderHash.ofClaimed(OrderHash.ofTerms(terms), claim);
-        if (replica.commitment != OrderHash.commitment(hash)) revert NotCommitted(jobId, terms.assignment.replica);
-        if (terms.job.verifier != address(this)) revert OtherVerifier(jobId, terms.job.verifier);
-        Flaw flaw = flawOf(terms.job);
-        if (flaw != Flaw.Sound) revert UnsoundQuorum(jobId, flaw);
-        return replica.matchedAt;
+    function _requireCommitted(JobId jobId, bytes32 jobHash, Opening calldata opening)
+        private
+        view
+        returns (uint40 matchedAt)
+    {
+        Assignment calldata by = opening.assignment;
+        Replica memory slot = market.replicaOf(jobId, by.replica);
+        bytes32 hash = OrderHash.ofClaimed(OrderHash.ofTerms(jobHash, by), opening.claim);
+        if (slot.commitment != OrderHash.commitment(hash)) revert NotCommitted(jobId, by.replica);
+        bytes32 seal =
+            sealOf(jobId, by.replica, by.operator, opening.outputDigest, opening.resultHash, opening.salt);
+        if (opening.claim.resultHash != seal) revert WrongSeal(jobId, by.replica);
+        return slot.matchedAt;
     }
 
+    /// @param job as the market committed to it
     function _requireOpen(Job calldata job, uint40 matchedAt, uint64 groups) private view {
+        if (job.verifier != address(this)) revert OtherVerifier(job.jobId, job.verifier);
+        Flaw flaw = flawOf(job);
+        if (flaw != Flaw.Sound) revert UnsoundQuorum(job.jobId, flaw);
         uint40 closesAt = _closesAt(job, matchedAt);
         if (block.timestamp > closesAt) revert RevealClosed(job.jobId, closesAt);
         // Where somebody revealed, it is open: who has left Active does not come back.

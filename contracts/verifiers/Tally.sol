@@ -8,6 +8,7 @@ library Tally {
     /// @notice As many replicas as there are numbers for groups of one.
     uint16 internal constant MAX_REPLICAS = 15;
 
+    /// @param replica 0 … MAX_REPLICAS − 1
     function groupOf(uint64 groups, uint256 replica) internal pure returns (uint256) {
         return (groups >> (4 * replica)) & 0xf;
     }
@@ -19,21 +20,26 @@ library Tally {
     }
 
     /// @return known how many groups there are
-    /// @return revealed how many replicas are in one
+    function groupsIn(uint64 groups) internal pure returns (uint256 known) {
+        for (; groups != 0; groups >>= 4) {
+            uint256 group = groups & 0xf;
+            if (group > known) known = group;
+        }
+    }
+
+    /// @return revealed how many replicas are in a group
     /// @return largest a group that none outnumbers
     /// @return size how many replicas are in that
-    function count(uint64 groups, uint256 replicas)
-        internal
-        pure
-        returns (uint256 known, uint256 revealed, uint256 largest, uint256 size)
-    {
-        uint256[MAX_REPLICAS + 1] memory sizes;
-        for (uint256 i = 0; i < replicas; ++i) {
-            uint256 group = groupOf(groups, i);
+    function count(uint64 groups) internal pure returns (uint256 revealed, uint256 largest, uint256 size) {
+        // Four bits for the size of each group.
+        uint256 sizes = 0;
+        for (; groups != 0; groups >>= 4) {
+            uint256 group = groups & 0xf;
             if (group == 0) continue;
             ++revealed;
-            if (group > known) known = group;
-            if (++sizes[group] > size) (largest, size) = (group, sizes[group]);
+            sizes += 1 << (4 * group);
+            uint256 members = (sizes >> (4 * group)) & 0xf;
+            if (members > size) (largest, size) = (group, members);
         }
     }
 }

@@ -92,7 +92,14 @@ export {
   type UnsignedResult,
 } from "./result.ts";
 export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
-export { attestedResultTypedData, type TeeDomain, type TeePolicy, teePolicyHash, teeProof } from "./tee-policy.ts";
+export {
+  attestedResultTypedData,
+  type TeeDomain,
+  type TeePolicy,
+  teePolicyBytes,
+  teePolicyHash,
+  teeProof,
+} from "./tee-policy.ts";
 export {
   type Assignment,
   claimHash,

@@ -1,13 +1,13 @@
-import { encodeAbiParameters, keccak256 } from "viem";
+import { concatHex, keccak256, numberToHex } from "viem";
 import type { Claim } from "./orders.ts";
 import { claimHash } from "./terms.ts";
 import type { Address, Hex, JobId } from "./units.ts";
 
 /** Which attested keys may sign the results of a job. */
 export interface TeePolicy {
-  /** Of the key's platform: 3 up to date, 1 the lowest that counts. A uint8. */
+  /** Of the key's platform: 3 up to date, 1 the lowest that counts. */
   minTier: number;
-  /** One of these quote verifiers must vouch for the key. */
+  /** One of these quote verifiers, at most 255, must vouch for the key. */
   quoteVerifiers: readonly Address[];
   /** One of these must be what runs beside the key. */
   measurements: readonly Hex[];
@@ -19,18 +19,15 @@ export interface TeeDomain {
   verifier: Address;
 }
 
-const policyType = {
-  type: "tuple",
-  components: [
-    { name: "minTier", type: "uint8" },
-    { name: "quoteVerifiers", type: "address[]" },
-    { name: "measurements", type: "bytes32[]" },
-  ],
-} as const;
+/** A policy in the bytes that `contracts/verifiers/ITeeVerifier.sol` lays out. */
+export function teePolicyBytes({ minTier, quoteVerifiers, measurements }: TeePolicy): Hex {
+  const head = [numberToHex(minTier, { size: 1 }), numberToHex(quoteVerifiers.length, { size: 1 })];
+  return concatHex([...head, ...quoteVerifiers, ...measurements]);
+}
 
 /** `verifierData` of both orders. */
 export function teePolicyHash(policy: TeePolicy): Hex {
-  return keccak256(encodeAbiParameters([policyType], [policy]));
+  return keccak256(teePolicyBytes(policy));
 }
 
 /** What an attested key signs for a result: pass it to `signTypedData`. Equal to `TeeVerifier.hashResult`. */
@@ -52,7 +49,7 @@ export function attestedResultTypedData(
   } as const;
 }
 
-/** The proof that a node submits with its claim. */
+/** The proof that a node submits with its claim. The signature has 65 bytes. */
 export function teeProof(policy: TeePolicy, signature: Hex): Hex {
-  return encodeAbiParameters([policyType, { type: "bytes" }], [policy, signature]);
+  return concatHex([signature, teePolicyBytes(policy)]);
 }
