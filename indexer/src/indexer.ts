@@ -1,5 +1,5 @@
 import { connectRpc, createOutbox, followChain, readHeader } from "@berth/chain";
-import { jobMarketAbi } from "@berth/protocol";
+import { jobMarketAbi, providerStakingAbi } from "@berth/protocol";
 import type { Logger } from "pino";
 import { privateKeyToAccount } from "viem/accounts";
 import { createLiveBook } from "./book/live-book.ts";
@@ -28,6 +28,8 @@ export interface Indexer {
 }
 
 const PRUNE_MS = 30_000;
+/** What names a refusal of a match: the stake is locked by another contract, with errors of its own. */
+const MATCH_ERRORS = [...jobMarketAbi, ...providerStakingAbi].filter(({ type }) => type === "error");
 
 /**
  * Starts following the chain, the API, and with a key the matcher.
@@ -146,7 +148,7 @@ export async function startIndexer(
           store: postgresOutboxStore(db),
           confirmations: config.finality,
           pollMs,
-          abi: jobMarketAbi,
+          abi: MATCH_ERRORS,
           onChange,
           signal: stopped,
           log,

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Address, type Hex, jobIdOf, jobMarketAbi, type Request } from "@berth/protocol";
+import { type Address, type Hex, jobIdOf, jobMarketAbi, MODE, operatorTree, type Request } from "@berth/protocol";
 import { expect } from "chai";
 import { keccak256, stringToBytes } from "viem";
 import { eventually } from "../support/eventually.ts";
@@ -59,6 +59,61 @@ describe("startIndexer", () => {
       const matcher = (await indexer.get("/status")).body.matcher;
       const { body } = await indexer.get(`/accounts/${matcher}`);
       expect(body.balances).to.deep.equal([{ token: market.token, amount: "17" }]);
+    });
+
+    it("matches a request that allows listed operators only, with their proofs, once its list is known", async () => {
+      const listed = [dear, await market.node("listed too")].map(({ operator }) => lower(operator.address));
+      const { root } = operatorTree(listed);
+      const signed = await fundedRequest("una", { operators: root });
+      const { body } = await indexer.postRequest(signed);
+      const last = await fundedRequest("una", {});
+      await indexer.postRequest(last);
+      await matched(indexer, last.request);
+      expect((await indexer.get(`/requests/${body.jobId}`)).body.state).to.equal("open");
+      await indexer.postRequest(signed, { operators: listed });
+      const job = await matched(indexer, signed.request);
+      expect(job.replicas.map(({ operator }: { operator: Address }) => operator)).to.deep.equal([listed[0]]);
+    });
+
+    it("sends nothing while the market is paused, and goes on when it is not", async () => {
+      const { market: to } = market.deployment;
+      const guardian = market.anvil.accounts[0].address;
+      await market.send(guardian, to, jobMarketAbi, "setPaused", [true]);
+      await indexer.caughtUp();
+      expect((await indexer.get("/status")).body.paused).to.equal(true);
+      const signed = await fundedRequest("zoe", {});
+      const { body } = await indexer.postRequest(signed);
+      await market.pass(1);
+      await indexer.caughtUp();
+      const { sentence } = (await indexer.get(`/requests/${body.jobId}/explain`)).body;
+      expect(sentence).to.contain("the market takes no new jobs at the moment");
+      await market.send(guardian, to, jobMarketAbi, "setPaused", [false]);
+      await matched(indexer, signed.request);
+      expect((await indexer.get(`/requests/${body.jobId}`)).body.lastTry.attempt).to.equal(1);
+    });
+
+    it("matches a lease", async () => {
+      const lease = { mode: MODE.lease, heartbeatSeconds: 60, noticeSeconds: 60, challengeWindow: 0 };
+      const signed = await fundedRequest("lou", lease);
+      await indexer.postRequest(signed);
+      expect((await matched(indexer, signed.request)).job.mode).to.equal(MODE.lease);
+    });
+
+    it("takes the offer of a node whose key is a wallet, as the market does", async () => {
+      const operator = await market.account("walleted");
+      const wallet: Address = "0x00000000000000000000000000000000000012f4";
+      await market.anvil.call("anvil_setCode", [wallet, "0x631626ba7e60e01b60005260206000f3"]);
+      const node = { operator, index: 0, key: { address: wallet, signTypedData: async () => "0x12" } };
+      await market.publish(node as unknown as TestNode);
+      await market.setLimits(node as unknown as TestNode);
+      await market.setAccepted(operator.address, [market.token]);
+      await market.stake(operator.address, 1_000_000n);
+      await indexer.caughtUp();
+      const offer = await market.offer(node as unknown as TestNode, { baseCharge: 0n });
+      expect((await indexer.postOffer(offer)).status).to.equal(202);
+      const signed = await fundedRequest("wim", {});
+      await indexer.postRequest(signed);
+      expect((await matched(indexer, signed.request)).replicas[0].operator).to.equal(lower(operator.address));
     });
 
     it("leaves a request alone that names another matcher, and says so", async () => {
@@ -241,4 +296,8 @@ async function failure(promise: Promise<unknown>): Promise<Error & { code?: stri
     return error as Error;
   }
   throw new Error("it should have failed");
+}
+
+function lower(account: string): Address {
+  return account.toLowerCase() as Address;
 }

@@ -69,6 +69,7 @@ describe("berth-indexer start", () => {
     const scratch = await runIndexer(market);
     try {
       await scratch.caughtUp();
+      await scratch.postRequest(signed); // the chain has the terms of the job, not the whole request
       for (const path of ["/jobs", "/nodes", `/accounts/${node.operator.address}`]) {
         expect(await get(url, path), path).to.deep.equal((await scratch.get(path)).body);
       }

@@ -43,6 +43,16 @@ export interface OpenRequest {
   posted: boolean;
   /** unix milliseconds; for a posted request nobody handed in, the time of its block */
   receivedAtMs: number;
+  /** The only operators that it allows; null where it names no list, or nobody handed that in. */
+  operators: readonly Address[] | null;
+}
+
+/** An operator's stake in one token, in token units. */
+export interface BookStake {
+  /** What can back a new bond. */
+  free: bigint;
+  /** What backs open replicas. */
+  locked: bigint;
 }
 
 /** The book as the engine reads it. Its content decides every answer; the order in which it was filled does not. */
@@ -56,9 +66,12 @@ export interface BookView {
   deactivated(identity: Address): boolean;
   /** Who signs for an identity: its owner, its last one when it was deactivated, itself when that never changed. */
   controller(identity: Address): Address;
-  /** Token units. */
-  freeStake(operator: Address, token: Address): bigint;
+  stake(operator: Address, token: Address): BookStake;
+  /** Tokens, verifiers and arbiters that the operator lets its nodes sign for. */
+  accepts(operator: Address): readonly Address[];
   balance(account: Address, token: Address): bigint;
+  /** Does the market take no new jobs at the moment? */
+  readonly paused: boolean;
 }
 
 export interface Book extends BookView {
@@ -70,8 +83,10 @@ export interface Book extends BookView {
   setDeactivated(identity: Address, deactivated: boolean): void;
   /** Null: the identity itself. */
   setController(identity: Address, controller: Address | null): void;
-  setFreeStake(operator: Address, token: Address, amount: bigint): void;
+  setStake(operator: Address, token: Address, stake: BookStake): void;
+  setAccepted(operator: Address, what: Address, accepted: boolean): void;
   setBalance(account: Address, token: Address, amount: bigint): void;
+  setPaused(paused: boolean): void;
   /** Drops offers that nobody can match any more. */
   dropExpired(now: number): void;
   readonly size: number;
@@ -79,14 +94,18 @@ export interface Book extends BookView {
   readonly version: number;
 }
 
+const NO_STAKE: BookStake = { free: 0n, locked: 0n };
+
 export function createBook(): Book {
   const offers = new Map<Hex, BookOffer>();
   const classes = new Map<string, TermsClass>();
   const nodes = new Map<string, BookNode>();
   const gone = new Set<Address>();
   const controllers = new Map<Address, Address>();
-  const stakes = new Map<string, bigint>();
+  const stakes = new Map<string, BookStake>();
+  const accepted = new Map<Address, Address[]>();
   const balances = new Map<string, bigint>();
+  let paused = false;
   let version = 0;
 
   function dropOffer(offerHash: Hex): void {
@@ -109,7 +128,8 @@ export function createBook(): Book {
     node: (operator, index) => nodes.get(nodeId(operator, index)),
     deactivated: (identity) => gone.has(identity),
     controller: (identity) => controllers.get(identity) ?? identity,
-    freeStake: (operator, token) => stakes.get(accountId(operator, token)) ?? 0n,
+    stake: (operator, token) => stakes.get(accountId(operator, token)) ?? NO_STAKE,
+    accepts: (operator) => accepted.get(operator) ?? [],
     balance: (account, token) => balances.get(accountId(account, token)) ?? 0n,
     putOffer(offer) {
       dropOffer(offer.offerHash);
@@ -139,16 +159,35 @@ export function createBook(): Book {
       if (controller === null) controllers.delete(identity);
       else controllers.set(identity, controller);
     },
-    setFreeStake(operator, token, amount) {
-      set(stakes, accountId(operator, token), amount);
+    setStake(operator, token, stake) {
+      if (stake.free === 0n && stake.locked === 0n) stakes.delete(accountId(operator, token));
+      else stakes.set(accountId(operator, token), stake);
       version += 1;
     },
-    setBalance: (account, token, amount) => set(balances, accountId(account, token), amount),
+    setAccepted(operator, what, isAccepted) {
+      const others = (accepted.get(operator) ?? []).filter((other) => other !== what);
+      if (isAccepted) others.push(what);
+      if (others.length === 0) accepted.delete(operator);
+      else accepted.set(operator, others);
+      version += 1;
+    },
+    setBalance(account, token, amount) {
+      if (amount === 0n) balances.delete(accountId(account, token));
+      else balances.set(accountId(account, token), amount);
+    },
+    setPaused(isPaused) {
+      if (isPaused === paused) return;
+      paused = isPaused;
+      version += 1;
+    },
     dropExpired(now) {
       for (const { offer, offerHash } of offers.values()) if (offer.expiresAt < now) dropOffer(offerHash);
     },
     get size() {
       return offers.size;
+    },
+    get paused() {
+      return paused;
     },
     get version() {
       return version;
@@ -168,9 +207,4 @@ export function accountId(account: Address, token: Address): string {
 function termsKey(order: Request | Offer): string {
   const { token, verifier, verifierData, arbiter, arbiterData, arbiterFee } = order;
   return [token, verifier, verifierData, arbiter, arbiterData, arbiterFee].join("|");
-}
-
-function set(map: Map<string, bigint>, key: string, value: bigint): void {
-  if (value === 0n) map.delete(key);
-  else map.set(key, value);
 }

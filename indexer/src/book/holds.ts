@@ -14,18 +14,20 @@ export interface Hold {
   spent: bigint;
 }
 
+type Occupied = Omit<NodeUse, "epoch">;
+
 /** Sums of holds, as the engine subtracts them. */
 export interface Holds {
   add(hold: Hold): void;
-  use(operator: Address, index: number): Omit<NodeUse, "epoch">;
+  use(operator: Address, index: number): Occupied;
   bonds(operator: Address, token: Address): bigint;
   spent(payer: Address, token: Address): bigint;
 }
 
-const NONE: Omit<NodeUse, "epoch"> = { active: 0, cpuMilli: 0, memoryMiB: 0, diskMiB: 0, gpus: 0 };
+const NONE: Occupied = { active: 0, cpuMilli: 0, memoryMiB: 0, diskMiB: 0, gpus: 0 };
 
 export function createHolds(holds: Iterable<Hold> = []): Holds {
-  const uses = new Map<string, Omit<NodeUse, "epoch">>();
+  const uses = new Map<string, Occupied>();
   const bonds = new Map<string, bigint>();
   const spent = new Map<string, bigint>();
   const sums: Holds = {

@@ -1,14 +1,16 @@
-import { type Address, type Hex, type JobId, offerSchema, requestSchema } from "@berth/protocol";
+import { type Address, type Hex, type JobId, offerSchema, requestSchema, ZERO_BYTES32 } from "@berth/protocol";
 import type { Changes } from "../project/working-set.ts";
 import type { Database } from "../store/database.ts";
 import { type OfferRow, offers, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import {
+  acceptances,
   balances,
   type IdentityRow,
   identities,
   type JobRow,
   jobs,
+  markets,
   type NodeRow,
   nodes,
   stakes,
@@ -31,6 +33,8 @@ export interface LiveBook {
   putOffer(row: OfferRow): void;
   /** A signed request that was stored; asks the tables whether its job is on chain already. */
   putRequest(row: RequestRow): Promise<void>;
+  /** The operators that a request allows, which came in after it. */
+  setOperators(jobId: Hex, operators: readonly Address[]): void;
   /** Requests that can be matched now. */
   openRequests(now: number): OpenRequest[];
   openRequest(jobId: Hex, now: number): OpenRequest | undefined;
@@ -72,6 +76,7 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
         payerSignature: "0x",
         posted: true,
         receivedAtMs,
+        operators: null,
       });
     }
     countOpen(jobId);
@@ -95,7 +100,7 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
     const order = signed.get(jobId);
     const found =
       state === "posted"
-        ? posted.get(jobId)
+        ? withOperators(posted.get(jobId), order)
         : state === null && order?.ready === true
           ? { ...order, posted: false }
           : undefined;
@@ -111,7 +116,11 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
         book.putOffer(toBookOffer(row));
       }
       for (const row of await selectRows(query, nodes)) putNode(book, row);
-      for (const row of await selectRows(query, stakes)) book.setFreeStake(row.operator, row.token, row.free);
+      for (const row of await selectRows(query, acceptances)) {
+        book.setAccepted(row.operator, row.what, row.accepted);
+      }
+      for (const row of await selectRows(query, stakes)) book.setStake(row.operator, row.token, row);
+      for (const row of await selectRows(query, markets)) book.setPaused(row.paused);
       for (const row of await selectRows(query, balances)) book.setBalance(row.account, row.token, row.amount);
       for (const row of await selectRows(query, identities)) putIdentity(book, row.identity, row);
       const unexpired = "WHERE t.open_until >= $1::bigint";
@@ -129,7 +138,11 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
         if (row !== null) putNode(book, row);
         else book.dropNode(...splitNode(key));
       }
-      for (const [key, row] of changes.stakes) book.setFreeStake(...splitAccount(key), row?.free ?? 0n);
+      for (const [key, row] of changes.acceptances) book.setAccepted(...splitAccount(key), row?.accepted ?? false);
+      for (const [key, row] of changes.stakes) {
+        book.setStake(...splitAccount(key), { free: row?.free ?? 0n, locked: row?.locked ?? 0n });
+      }
+      for (const row of changes.markets.values()) book.setPaused(row?.paused ?? false);
       for (const [key, row] of changes.balances) {
         book.setBalance(...splitAccount(key), row?.amount ?? 0n);
         open.balanceChanged(...splitAccount(key));
@@ -152,6 +165,10 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
         if (!states.has(row.jobId)) putJob(row.jobId, job ?? null);
       }
       entry.ready = true;
+    },
+    setOperators(jobId, operators) {
+      const entry = signed.get(jobId);
+      if (entry !== undefined) entry.operators = operators;
     },
     openRequests(now) {
       const ids = new Set([...signed.keys(), ...posted.keys()]);
@@ -198,9 +215,15 @@ export function slotOf(offer: {
 }
 
 function toSigned(row: RequestRow): SignedRequest {
-  const { jobId, signature, payerSignature, receivedAtMs, sources } = row;
+  const { jobId, signature, payerSignature, receivedAtMs, operators, sources } = row;
   const request = requestSchema.parse(row.request);
-  return { jobId: jobId as JobId, request, signature, payerSignature, receivedAtMs, sources };
+  return { jobId: jobId as JobId, request, signature, payerSignature, receivedAtMs, operators, sources };
+}
+
+/** The chain has a posted request without the list of operators behind its root. */
+function withOperators(order: OpenRequest | undefined, signed: SignedRequest | undefined): OpenRequest | undefined {
+  if (order === undefined || order.request.operators === ZERO_BYTES32) return order;
+  return { ...order, operators: signed?.operators ?? null };
 }
 
 function toBookOffer({ offerHash, offer, signature, signer, seq }: OfferRow) {

@@ -1,22 +1,16 @@
-import {
-  type Deployment,
-  type Hex,
-  MarketError,
-  type Offer,
-  offerHashOf,
-  orderToJson,
-  ZERO_ADDRESS,
-} from "@berth/protocol";
+import type { Rpc } from "@berth/chain";
+import { type Deployment, type Hex, MarketError, type Offer, offerHashOf, orderToJson } from "@berth/protocol";
 import type { Database } from "../store/database.ts";
 import { type OfferRow, offers, putOffer } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { type LiveBook, slotOf } from "./live-book.ts";
-import { badSignature, signerOf } from "./signatures.ts";
+import { badSignature, isSignedBy } from "./signatures.ts";
 
 /** Live offers that one node may have at a time. */
 const MAX_OFFERS_PER_NODE = 32;
 
 export interface TakeOptions {
+  rpc: Rpc;
   db: Database;
   live: LiveBook;
   deployment: Deployment;
@@ -31,7 +25,7 @@ export interface TakeOptions {
  * nothing. Throws OFFER_EXPIRED, NODE_UNKNOWN, WRONG_EPOCH, BAD_SIGNATURE, OFFER_SUPERSEDED, TOO_MANY_OFFERS.
  */
 export async function takeOffer(offer: Offer, signature: Hex, options: TakeOptions): Promise<Hex> {
-  const { db, live, deployment, now, nowMs } = options;
+  const { rpc, db, live, deployment, now, nowMs } = options;
   const offerHash = offerHashOf(deployment, offer);
   if (offer.expiresAt < now) {
     throw new MarketError("OFFER_EXPIRED", `The offer expired at ${offer.expiresAt}; it is ${now}.`, {
@@ -51,8 +45,8 @@ export async function takeOffer(offer: Offer, signature: Hex, options: TakeOptio
       retryable: offer.epoch > node.use.epoch,
     });
   }
-  const signer = await signerOf(offerHash, signature);
-  if (signer === undefined || signer !== node.key) throw badSignature("offer", `the node's key ${node.key}`);
+  const signer = node.key;
+  if (!(await isSignedBy(rpc, signer, offerHash, signature))) throw badSignature("offer", `the node's key ${signer}`);
 
   const slot = slotOf(offer);
   const seq = await db.transaction(async (query) => {
@@ -74,7 +68,7 @@ export async function takeOffer(offer: Offer, signature: Hex, options: TakeOptio
     return {
       offerHash,
       receivedAtMs: nowMs,
-      signer: signer ?? ZERO_ADDRESS,
+      signer,
       operator: offer.operator,
       index: offer.index,
       token: offer.token,

@@ -6,17 +6,18 @@ import {
   type JobId,
   jobIdOf,
   MarketError,
+  operatorTree,
   orderToJson,
   type Request,
-  ZERO_ADDRESS,
 } from "@berth/protocol";
 import type { Database } from "../store/database.ts";
-import { putRequest, type RequestRow, requests, setSources } from "../store/orders.ts";
+import { growRequest, putRequest, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { jobs } from "../store/tables.ts";
 import type { LiveBook } from "./live-book.ts";
 import { isFunded } from "./open-index.ts";
 import { badSignature, isSignedBy } from "./signatures.ts";
+import { requireSound } from "./sound.ts";
 
 /** Open signed requests that one payer may have at a time, and that without the money for the next one. */
 const MAX_OPEN_PER_PAYER = 200;
@@ -30,6 +31,8 @@ export interface SignedBody {
   request: Request;
   signature: Hex;
   payerSignature: Hex;
+  /** What `request.operators` commits to. */
+  operators?: Address[] | undefined;
   sources: string[];
 }
 
@@ -43,12 +46,12 @@ export interface TakeRequestOptions {
 }
 
 /**
- * Checks a signed request and keeps it until it is matched or expires. The same request again adds its sources.
- * Who controls an identity signs for it, as the contracts have it.
- * Throws REQUEST_EXPIRED, REQUEST_UNSOUND, BAD_SIGNATURE, REQUEST_CLOSED, TOO_MANY_REQUESTS.
+ * Checks a signed request and keeps it until it is matched or expires. The same request again adds its sources, and its list
+ * of operators where that was missing. Who controls an identity signs for it, as the contracts have it.
+ * Throws REQUEST_EXPIRED, REQUEST_UNSOUND, OPERATORS_MISMATCH, BAD_SIGNATURE, REQUEST_CLOSED, TOO_MANY_REQUESTS.
  */
 export async function takeRequest(body: SignedBody, options: TakeRequestOptions): Promise<JobId> {
-  const { request, signature, payerSignature, sources } = body;
+  const { request, signature, payerSignature, operators, sources } = body;
   const { rpc, db, live, deployment, nowMs, now } = options;
   const jobId = jobIdOf(deployment, request);
   if (request.openUntil < now) {
@@ -57,6 +60,7 @@ export async function takeRequest(body: SignedBody, options: TakeRequestOptions)
     });
   }
   requireSound(request);
+  if (operators !== undefined) requireCommitted(request, operators);
   await requireSignedFor("requester", signature);
   if (request.payer !== request.requester) await requireSignedFor("payer", payerSignature);
   const row: Omit<RequestRow, "seq"> = {
@@ -67,12 +71,16 @@ export async function takeRequest(body: SignedBody, options: TakeRequestOptions)
     request: orderToJson(request),
     signature,
     payerSignature,
+    operators: operators ?? null,
     sources: [...new Set(sources)].slice(0, MAX_SOURCES),
   };
   const seq = await db.transaction(async (query) => {
     const [known] = await selectRows(query, requests, "WHERE t.job_id = unhex($1)", [jobId]);
     if (known !== undefined) {
-      await setSources(query, jobId, [...new Set([...known.sources, ...sources])].slice(0, MAX_SOURCES));
+      await growRequest(query, jobId, {
+        sources: [...new Set([...known.sources, ...sources])].slice(0, MAX_SOURCES),
+        operators: known.operators ?? operators ?? null,
+      });
       return undefined;
     }
     const [job] = await selectRows(query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);
@@ -81,6 +89,7 @@ export async function takeRequest(body: SignedBody, options: TakeRequestOptions)
     return putRequest(query, row);
   });
   if (seq !== undefined) await live.putRequest({ ...row, seq });
+  else if (operators !== undefined) live.setOperators(jobId, operators);
   return jobId;
 
   async function requireSignedFor(role: "requester" | "payer", given: Hex): Promise<void> {
@@ -91,22 +100,12 @@ export async function takeRequest(body: SignedBody, options: TakeRequestOptions)
   }
 }
 
-/** What no offer could make good: the contract's own checks, in its order. */
-function requireSound(request: Request): void {
-  const need = (sound: boolean, field: keyof Request, rule: string) => {
-    if (sound) return;
-    throw new MarketError("REQUEST_UNSOUND", `The market refuses this request: \`${field}\` ${rule}.`, {
-      hint: `Correct \`${field}\` and sign again.`,
-    });
-  };
-  need(request.requester !== ZERO_ADDRESS, "requester", "must not be zero");
-  need(request.replicas > 0, "replicas", "must be at least 1");
-  need(request.matcherTip <= request.maxPrice, "matcherTip", "must not be above `maxPrice`");
-  need(request.submitWindow >= request.maxSeconds, "submitWindow", "must not be below `maxSeconds`");
-  need(request.acceptWindow <= request.submitWindow, "acceptWindow", "must not be above `submitWindow`");
-  need(request.compensationBps <= 1000, "compensationBps", "must be at most 1000");
-  need(request.verifier === ZERO_ADDRESS, "verifier", "must be zero: this market settles optimistically");
-  need(request.arbiter === ZERO_ADDRESS, "arbiter", "must be zero: this market settles optimistically");
+/** The list proves itself: its root was signed. */
+function requireCommitted(request: Request, operators: readonly Address[]): void {
+  if (operatorTree(operators).root === request.operators) return;
+  throw new MarketError("OPERATORS_MISMATCH", "The list of operators is not the one that the request commits to.", {
+    hint: "Hand in the very list whose Merkle root is the request's `operators`, or none where that is zero.",
+  });
 }
 
 /** Signatures are free, so what a payer without money can leave here is little. */

@@ -1,6 +1,6 @@
-import { orderTypes } from "@berth/protocol";
+import { jobMarketAbi, orderTypes } from "@berth/protocol";
 import { z } from "zod";
-import { jobStates, replicaStates } from "../store/tables.ts";
+import { jobStates, refundReasons, replicaStates } from "../store/tables.ts";
 
 /** Shapes of answers, as they are on the wire: amounts are decimal strings, bytes lower-case hexadecimal text. */
 export const address = z
@@ -32,8 +32,22 @@ function orderSchemaOf(members: readonly { name: string; type: string }[]) {
   };
   return z.strictObject(Object.fromEntries(members.map(({ name, type }) => [name, schemaOf(type)])));
 }
+interface AbiItem {
+  type: string;
+  name?: string;
+  inputs?: readonly { name: string; components?: readonly { name: string; type: string }[] }[];
+}
 const requestJson = orderSchemaOf(orderTypes.Request).meta({ id: "Request" });
 const offerJson = orderSchemaOf(orderTypes.Offer).meta({ id: "Offer" });
+const jobJson = orderSchemaOf(structOf("JobMatched", "job")).meta({ id: "JobTerms" });
+const assignmentJson = orderSchemaOf(structOf("ReplicaMatched", "assignment")).meta({ id: "Assignment" });
+
+/** The members of a struct that an event carries. */
+function structOf(event: string, name: string): readonly { name: string; type: string }[] {
+  const abi: readonly AbiItem[] = jobMarketAbi;
+  const found = abi.find((item) => item.type === "event" && item.name === event);
+  return found?.inputs?.find((input) => input.name === name)?.components ?? [];
+}
 
 const errorJson = z.strictObject({
   code: z.string(),
@@ -61,19 +75,37 @@ const replicaItem = z
     operator: address,
     index: count,
     state: z.enum(replicaStates),
-    offerHash: bytes32,
-    offer: offerJson,
-    deposit: amount,
+    assignment: assignmentJson.meta({ description: "With the job's terms, what every call about this replica takes" }),
+    deposit: amount.meta({ description: "Token units paid in for it, top-ups included" }),
+    commitment: z
+      .string()
+      .regex(/^0x[0-9a-f]{42}$/)
+      .meta({ description: "What the market's storage commits to: the terms, and the claim once there is one" }),
     matchedAt: time,
     submittedAt: orNull(time),
+    lastAt: orNull(time).meta({ description: "Of the submission, the dispute, or a lease's last claim" }),
     claim: orNull(z.strictObject({ resultHash: bytes32, resultBytes: amount, charge: amount })),
-    charge: amount,
+    disputedAt: orNull(time),
+    award: orNull(amount).meta({ description: "What the arbiter awarded of the claim; null without a ruling" }),
+    charge: amount.meta({ description: "Token units paid to the operator so far" }),
     refund: amount,
     slashed: amount,
-    compensation: amount,
-    reason: orNull(z.enum(["declined", "timed-out"])),
+    reason: orNull(z.enum(refundReasons)),
+    lease: orNull(
+      z.strictObject({
+        chargedSeconds: count,
+        addedSeconds: count,
+        closingAt: orNull(time),
+        closingBy: orNull(address),
+      }),
+    ).meta({ description: "Null for a batch job" }),
     contentUrl: orNull(z.string()),
-    transactions: z.strictObject({ matched: bytes32, submitted: orNull(bytes32), ended: orNull(bytes32) }),
+    transactions: z.strictObject({
+      matched: bytes32,
+      submitted: orNull(bytes32),
+      disputed: orNull(bytes32),
+      ended: orNull(bytes32),
+    }),
   })
   .meta({ id: "Replica" });
 
@@ -84,7 +116,8 @@ export const jobItem = z
     requester: orNull(address),
     payer: orNull(address),
     token: orNull(address),
-    request: orNull(requestJson).meta({ description: "Null when it was cancelled before anyone posted it" }),
+    job: orNull(jobJson).meta({ description: "What of the request counts since the match; null before it" }),
+    request: orNull(requestJson).meta({ description: "Null when it was neither posted nor handed in here" }),
     sources: z.array(z.string()).meta({ description: "Gateways that are said to serve the requester's content" }),
     matcher: orNull(address),
     spent: amount,
@@ -109,18 +142,15 @@ export const nodeItem = z
     meshAddress: orNull(z.string()),
     wgEndpoint: orNull(z.string()),
     contentUrl: orNull(z.string()),
+    profileCid: orNull(z.string()),
     keyVersion: count,
     epoch: count,
     use: resources.extend({ active: count }),
-    limits: orNull(
-      resources.extend({
-        maxBond: amount,
-        maxActive: count,
-        tokens: z.array(address),
-        verifiers: z.array(address),
-        arbiters: z.array(address),
-      }),
-    ),
+    declinedAt: orNull(time).meta({ description: "Of the last decline that was free" }),
+    limits: orNull(resources.extend({ maxBond: amount, maxActive: count })),
+    accepts: z
+      .array(address)
+      .meta({ description: "Tokens, verifiers and arbiters that the operator's nodes may sign for" }),
     freeStake: z.record(z.string(), amount).meta({ description: "Token units by token" }),
     revoked: z.boolean(),
   })
@@ -133,6 +163,9 @@ export const requestItem = z
     jobId: bytes32,
     state: z.enum(requestStates),
     request: requestJson,
+    operators: orNull(z.array(address)).meta({
+      description: "Whom it allows, where it commits to a list that is known",
+    }),
     sources: z.array(z.string()),
     receivedAt: time,
     lastTry: z
@@ -168,6 +201,7 @@ export const statusItem = z
     lagBlocks: orNull(count),
     offers: count,
     requests: count,
+    paused: z.boolean().meta({ description: "Does the market take no new jobs?" }),
     matcher: orNull(address),
     lastError: orNull(errorJson),
   })
@@ -180,6 +214,9 @@ export const accountItem = z
     stakes: z.array(
       z.strictObject({ token: address, free: amount, locked: amount, exiting: amount, exitReadyAt: time }),
     ),
+    owed: z
+      .array(z.strictObject({ token: address, amount }))
+      .meta({ description: "What slashes left for it, to be collected from the staking contract" }),
   })
   .meta({ id: "Account" });
 

@@ -8,7 +8,7 @@ export type Bar =
 
 /** Refusals that no other offer would change. */
 const REQUEST_FAULTS =
-  /\b(BadRequestSignature|BadPayerSignature|RequestExpired|BadRequest|BalanceTooLow|PriceAboveCap|NotMatcher|WrongState|WrongOfferCount|OperatorTwice)\b/;
+  /\b(BadRequestSignature|BadPayerSignature|RequestExpired|BadRequest|BalanceTooLow|PriceAboveCap|NotMatcher|WrongState|WrongOfferCount|OperatorTwice|NewJobsPaused)\b/;
 
 /** Decides from the contract's words whether the request or some of the offers are to blame; in doubt, all offers. */
 export function barAfter(error: ErrorJson, book: BookView, request: Request, offers: readonly BookOffer[]): Bar {
@@ -36,10 +36,12 @@ export function barsOffer(bars: readonly Bar[], book: BookView, request: Request
 }
 
 function standingOfRequest(book: BookView, { requester, payer, token }: Request): string {
-  return toJson([book.balance(payer, token), book.controller(requester), book.controller(payer)]);
+  return toJson([book.balance(payer, token), book.controller(requester), book.controller(payer), book.paused]);
 }
 
 function standingOfOffer(book: BookView, { token }: Request, { offer }: BookOffer): string {
   const { operator, index } = offer;
-  return toJson([book.node(operator, index), book.freeStake(operator, token), book.deactivated(operator)]);
+  const { free, locked } = book.stake(operator, token);
+  const node = book.node(operator, index);
+  return toJson([node, free, locked, book.deactivated(operator), book.accepts(operator)]);
 }

@@ -1,6 +1,17 @@
-import { type Misfit, misfits, type Request, standingMisfits } from "@berth/protocol";
-import type { BookOffer, BookView } from "../book/book.ts";
+import { type Address, type Misfit, misfits, type Request, standingMisfits, ZERO_BYTES32 } from "@berth/protocol";
+import type { BookOffer, BookView, OpenRequest } from "../book/book.ts";
 import type { Holds } from "../book/holds.ts";
+
+/** Does a request let this operator work for it? */
+export type Allows = (operator: Address) => boolean;
+
+/** Whom `order` allows; undefined while nobody has handed in the list that it commits to. */
+export function allowedBy({ request, operators }: OpenRequest): Allows | undefined {
+  if (request.operators === ZERO_BYTES32) return () => true;
+  if (operators === null) return undefined;
+  const listed = new Set(operators);
+  return (operator) => listed.has(operator);
+}
 
 /** Every reason why the market would refuse `offer` for `request` now; empty when it would not. */
 export function reasonsAgainst(
@@ -34,6 +45,8 @@ function nodeMisfits(
   if (node.key !== signer) return [{ field: "key", wanted: node.key, has: signer }];
   if (node.limits === null) return [{ field: "limits", wanted: "set", has: "none" }];
   const held = holds.use(operator, index);
+  const stake = book.stake(operator, request.token);
+  const bonds = holds.bonds(operator, request.token);
   const standing = {
     use: {
       epoch: node.use.epoch,
@@ -45,7 +58,9 @@ function nodeMisfits(
     },
     limits: node.limits,
     keyValidTo: node.validTo,
-    freeStake: book.freeStake(operator, request.token) - holds.bonds(operator, request.token),
+    freeStake: stake.free - bonds,
+    lockedStake: stake.locked + bonds,
+    accepts: book.accepts(operator),
     deactivated: book.deactivated(operator),
   };
   return standingMisfits(request, offer, standing, now);

@@ -30,9 +30,9 @@ export function createEngine(book: Book, refusals: Refusals): Engine {
   let asked = 0;
 
   /** Time is not in it: it only ends what could have been a match. */
-  function standingOf({ jobId, request, posted }: OpenRequest): string {
+  function standingOf({ jobId, request, posted, operators }: OpenRequest): string {
     const balance = book.balance(request.payer, request.token);
-    return `${book.version}|${releases}|${balance}|${posted}|${refusals.count(jobId)}`;
+    return `${book.version}|${releases}|${balance}|${posted}|${operators !== null}|${refusals.count(jobId)}`;
   }
 
   return {

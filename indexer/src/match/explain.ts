@@ -1,7 +1,7 @@
 import { type Address, depositUp, type Misfit, type Request } from "@berth/protocol";
 import type { BookView, OpenRequest } from "../book/book.ts";
 import type { Holds } from "../book/holds.ts";
-import { reasonsAgainst } from "./candidates.ts";
+import { allowedBy, reasonsAgainst } from "./candidates.ts";
 import { cheapestOfDistinctOperators, mayMatch, type Priced, spendable } from "./match.ts";
 import { phraseOf } from "./phrases.ts";
 
@@ -33,11 +33,14 @@ export function explain(
   const { request } = order;
   const byField = new Map<string, Misfit[]>();
   const fitting: Priced[] = [];
+  const allows = allowedBy(order);
   let offersSeen = 0;
   for (const offer of book.offers()) {
     if (offer.offer.expiresAt < now) continue;
     offersSeen += 1;
     const against = withoutEchoes(reasonsAgainst(book, holds, request, offer, now));
+    const { operator } = offer.offer;
+    if (allows?.(operator) === false) against.push({ field: "operators", wanted: request.operators, has: operator });
     if (against.length === 0) fitting.push({ offer, deposit: depositUp(request, offer.offer) });
     for (const misfit of against) byField.set(misfit.field, [...(byField.get(misfit.field) ?? []), misfit]);
   }
@@ -51,15 +54,18 @@ export function explain(
 function orderReasons(
   book: BookView,
   holds: Holds,
-  { request, posted }: OpenRequest,
+  order: OpenRequest,
   fitting: Priced[],
   { now, matcher }: { now: number; matcher: Address | null },
 ): Reason[] {
+  const { request, posted } = order;
   const found: Reason[] = [];
   const offers = fitting.length;
   const add = (field: string, wanted: unknown, best: unknown) =>
     found.push({ field, offers, wanted: String(wanted), best: String(best) });
   if (now > request.openUntil) add("openUntil", request.openUntil, now);
+  if (book.paused) add("paused", "false", "true");
+  if (allowedBy(order) === undefined) add("operatorList", request.operators, "unknown");
   if (matcher === null) add("matching", "on", "off");
   else if (!mayMatch(request, matcher)) add("matcher", request.matcher, matcher.toLowerCase());
   const chosen = cheapestOfDistinctOperators(fitting, request.replicas);
@@ -92,7 +98,7 @@ function bestOf(field: string, found: readonly Misfit[]): string {
     return found.reduce((best, one) => (missing(one) < missing(best) ? one : best)).has;
   }
   if (!values.every((value) => /^-?[0-9]+$/.test(value))) return [...new Set(values)].sort().slice(0, 5).join(", ");
-  const smaller = field === "submitWindow";
+  const smaller = field === "submitWindow" || field === "heartbeatSeconds";
   return values.reduce((best, value) => (BigInt(value) < BigInt(best) === smaller ? value : best));
 }
 

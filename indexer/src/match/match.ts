@@ -1,7 +1,7 @@
 import { type Address, depositUp, type Hex, type Request, ZERO_ADDRESS } from "@berth/protocol";
 import type { BookOffer, BookView, OpenRequest } from "../book/book.ts";
 import { createHolds, type Hold, type Holds } from "../book/holds.ts";
-import { serves } from "./candidates.ts";
+import { allowedBy, serves } from "./candidates.ts";
 
 export interface MatchOptions {
   /** Unix seconds at which the match is expected on chain. */
@@ -58,14 +58,17 @@ export function matchOne(
   { now, matcher, barred }: MatchOptions,
 ): Match | undefined {
   const { jobId, request, posted } = order;
-  if (now > request.openUntil || !mayMatch(request, matcher)) return undefined;
+  if (book.paused || now > request.openUntil || !mayMatch(request, matcher)) return undefined;
+  const allows = allowedBy(order);
+  if (allows === undefined) return undefined;
   const budget = budgetOf(book, holds, order);
   const least = book.leastDeposit(request);
   if (least === undefined || least * BigInt(request.replicas) > budget) return undefined;
   const fitting: Priced[] = [];
   for (const offer of book.sameTerms(request)) {
     const deposit = depositUp(request, offer.offer);
-    if (deposit > budget || barred?.(jobId, offer) || !serves(book, holds, request, offer, now)) continue;
+    if (deposit > budget || !allows(offer.offer.operator)) continue;
+    if (barred?.(jobId, offer) || !serves(book, holds, request, offer, now)) continue;
     fitting.push({ offer, deposit });
   }
   const chosen = cheapestOfDistinctOperators(fitting, request.replicas);

@@ -1,7 +1,8 @@
 import type { Outbox, OutboxEntry, OutboxState } from "@berth/chain";
-import { type Address, type Deployment, errorToJson, type Hex, jobMarketAbi } from "@berth/protocol";
+import { type Address, type Deployment, errorToJson, type Hex, jobMarketAbi, operatorTree } from "@berth/protocol";
 import type { Logger } from "pino";
 import { encodeFunctionData } from "viem";
+import type { BookOffer } from "../book/book.ts";
 import { type Hold, type HoldJson, holdFromJson } from "../book/holds.ts";
 import type { LiveBook } from "../book/live-book.ts";
 import type { Database } from "../store/database.ts";
@@ -109,8 +110,6 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
 
   async function send({ order, offers, price, hold }: Match): Promise<void> {
     const { jobId, request, signature, payerSignature } = order;
-    const limits = offers.map(({ offer }) => live.book.node(offer.operator, offer.index)?.limits ?? null);
-    if (limits.includes(null)) return; // the node changed since the decision: the next round decides anew
     const callData = encodeFunctionData({
       abi: jobMarketAbi,
       functionName: "matchJob",
@@ -120,7 +119,7 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
         payerSignature,
         offers.map(({ offer }) => offer),
         offers.map((offer) => offer.signature),
-        limits.filter((one) => one !== null),
+        proofsOf(order.operators, offers),
       ],
     });
     const hashes = offers.map(({ offerHash }) => offerHash);
@@ -173,6 +172,13 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     if (!underWay.has(jobId)) live.watch(jobId);
     underWay.set(jobId, entry);
   }
+}
+
+/** For each offer, that its operator is one whom the request allows; nothing where it allows everyone. */
+function proofsOf(operators: readonly Address[] | null, offers: readonly BookOffer[]): Hex[][] {
+  if (operators === null) return [];
+  const tree = operatorTree(operators);
+  return offers.map(({ offer }) => tree.proofOf(offer.operator) ?? []);
 }
 
 function isOver({ state }: OutboxEntry): boolean {

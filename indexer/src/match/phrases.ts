@@ -19,6 +19,10 @@ const other =
   (noun: string, show: (value: string) => string = (value) => value): Phrase =>
   (reason) =>
     `${reason.offers} ${verb(reason, "has", "have")} another ${noun} than ${show(reason.wanted)} (found ${show(reason.best)})`;
+const unaccepted =
+  (noun: string): Phrase =>
+  (reason) =>
+    `${reason.offers} ${verb(reason, "is", "are")} from operators who do not accept the ${noun} ${reason.wanted}`;
 
 const PHRASES: Record<string, Phrase> = {
   cpuMilli: less("CPU", " thousandths of a core"),
@@ -41,23 +45,33 @@ const PHRASES: Record<string, Phrase> = {
   bond: less("maximum bond"),
   maxBond: less("maximum bond"),
   freeStake: less("free stake"),
+  minStake: less("stake altogether"),
   maxActive: (r) => `${r.offers} ${verb(r, "runs", "run")} as many replicas as the operator allows (${r.best})`,
   keyValidTo: (r) => `${r.offers} ${verb(r, "has a node key", "have node keys")} that may expire before the job ends`,
   epoch: (r) => `${r.offers} ${verb(r, "was", "were")} withdrawn by the node`,
   key: (r) => `${r.offers} ${verb(r, "is", "are")} signed by a key that the node no longer has`,
   node: (r) => `${r.offers} ${verb(r, "is", "are")} from nodes that are not published`,
   limits: (r) => `${r.offers} ${verb(r, "is", "are")} from nodes whose operator has set no limits`,
+  "accepts token": unaccepted("token"),
+  "accepts verifier": unaccepted("verifier"),
+  "accepts arbiter": unaccepted("arbiter"),
+  operators: (r) => `${r.offers} ${verb(r, "is", "are")} from operators whom the request does not list`,
   operator: (r) => `${r.offers} ${verb(r, "is", "are")} from deactivated operators`,
   submitWindow: (r) =>
     `${r.offers} ${verb(r, "needs", "need")} more time to submit than the ${r.wanted} s after the run (least ${r.best})`,
   challengeWindow: (r) =>
     `${r.offers} ${verb(r, "waits", "wait")} less than ${r.wanted} s to be paid (longest ${r.best})`,
+  heartbeatSeconds: (r) =>
+    `${r.offers} ${verb(r, "takes", "take")} no leases with a heartbeat of ${r.wanted} s (shortest ${r.best})`,
   replicas: (r) =>
     `${r.wanted} operators are needed and only ${r.best} ${r.best === "1" ? "offers" : "offer"} what fits`,
   maxPrice: (r) => `the cheapest price is ${r.best} token units, above the cap of ${r.wanted}`,
   balance: (r, { payer }) => `the payer ${payer} has ${r.best} token units free in the market and needs ${r.wanted}`,
   openUntil: (r) => `the request was open until ${new Date(Number(r.wanted) * 1000).toISOString()} and has expired`,
   matcher: (r) => `the request names ${r.wanted} as its matcher`,
+  paused: () => "the market takes no new jobs at the moment",
+  operatorList: () =>
+    "the request allows only the operators of a list, and nobody has handed that list in (`operators` of POST /requests)",
   matching: () => "this indexer sends no matches itself",
 };
 

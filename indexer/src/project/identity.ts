@@ -33,7 +33,7 @@ export async function projectIdentity({ eventName, args }: IdentityEvent, state:
     }
     case "NodePublished": {
       const row = await nodeRow(state, args.operator, args.index);
-      const { key, wgKey, prefix, validTo, keyVersion, wgEndpoint, contentUrl } = args;
+      const { key, wgKey, prefix, validTo, keyVersion, wgEndpoint, contentUrl, profileCid } = args;
       state.put("nodes", {
         ...row,
         key,
@@ -43,6 +43,7 @@ export async function projectIdentity({ eventName, args }: IdentityEvent, state:
         keyVersion,
         wgEndpoint: wgEndpoint.replaceAll("\0", ""),
         contentUrl: contentUrl.replaceAll("\0", ""),
+        profileCid: profileCid.replaceAll("\0", ""),
         revoked: false,
       });
       return;
@@ -58,6 +59,7 @@ export async function projectIdentity({ eventName, args }: IdentityEvent, state:
         keyVersion: row.keyVersion,
         wgEndpoint: "",
         contentUrl: "",
+        profileCid: "",
         revoked: true,
       });
     }

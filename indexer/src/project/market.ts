@@ -1,7 +1,10 @@
-import { type Hex, MarketError, type NodeLimits, orderToJson, type Request, requestSchema } from "@berth/protocol";
+import { depositOf, type Hex, type Job, orderToJson, type Request, replicaCommitment } from "@berth/protocol";
 import type { JobEvent } from "../decode/events.ts";
-import type { JobRow, LimitsJson, ReplicaRow } from "../store/tables.ts";
+import type { JobRow, LimitsJson, MarketRow } from "../store/tables.ts";
+import { projectLease } from "./lease.ts";
 import { nodeRow, withUse } from "./node.ts";
+import { projectReplica } from "./replica.ts";
+import { credit, matchedJob } from "./rows.ts";
 import type { State } from "./state.ts";
 
 /** Applies one event of the job market. The sums are those of the contract, so that tables equal its storage. */
@@ -15,98 +18,79 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
     case "RequestPosted": {
       const { request } = args;
       await credit(state, request.payer, request.token, -request.maxPrice);
-      const job = newJob(event, args.jobId, request);
-      state.put("jobs", { ...job, state: "posted", postedAt: timestamp, postedTx: log.transactionHash });
+      const row = { ...newJob(event, args.jobId, request), request: orderToJson(request) };
+      state.put("jobs", { ...row, state: "posted", postedAt: timestamp, postedTx: log.transactionHash });
       return;
     }
     case "RequestCancelled": {
-      const job = (await state.get("jobs", { jobId: args.jobId })) ?? newJob(event, args.jobId, null);
-      if (job.payer !== null && job.token !== null) await credit(state, job.payer, job.token, args.released);
-      state.put("jobs", { ...job, state: "cancelled", cancelledTx: log.transactionHash });
+      const row = (await state.get("jobs", { jobId: args.jobId })) ?? newJob(event, args.jobId, null);
+      if (row.payer !== null && row.token !== null) await credit(state, row.payer, row.token, args.released);
+      state.put("jobs", { ...row, state: "cancelled", cancelledTx: log.transactionHash });
       return;
     }
     case "JobMatched": {
-      const { request } = args;
+      const { job, spent, released, matcher, tip } = args;
       const known = await state.get("jobs", { jobId: args.jobId });
-      const posted = known?.state === "posted";
-      await credit(state, request.payer, request.token, posted ? args.released : -args.spent);
-      await credit(state, args.matcher, request.token, request.matcherTip);
+      await credit(state, job.payer, job.token, known?.state === "posted" ? released : -spent);
+      await credit(state, matcher, job.token, tip);
       state.put("jobs", {
-        ...(known ?? newJob(event, args.jobId, request)),
+        ...(known ?? newJob(event, args.jobId, job)),
         state: "matched",
-        matcher: args.matcher,
-        spent: args.spent,
-        openReplicas: request.replicas,
+        job: orderToJson(job as Job),
+        matcher,
+        spent,
+        openReplicas: job.replicas,
         matchedAt: timestamp,
         matchedTx: log.transactionHash,
       });
       return;
     }
     case "ReplicaMatched": {
-      const { request } = await openJob(state, args.jobId);
-      const node = await nodeRow(state, args.offer.operator, args.offer.index);
-      state.put("nodes", withUse(node, request, 1));
+      const { jobId, assignment } = args;
+      const { job } = await matchedJob(state, jobId);
+      const { replica, operator, index, offerHash, rateX18, baseCharge } = assignment;
+      const terms = { job, assignment } as Parameters<typeof depositOf>[0];
+      state.put("nodes", withUse(await nodeRow(state, operator, index), job, 1));
       state.put("replicas", {
-        jobId: args.jobId,
-        replica: args.replica,
-        operator: args.operator,
-        index: args.offer.index,
+        jobId,
+        replica,
+        operator,
+        index,
         state: "active",
-        offerHash: args.offerHash,
-        offer: orderToJson(args.offer),
-        deposit: args.deposit,
+        offerHash,
+        rateX18,
+        baseCharge,
+        deposit: depositOf(terms),
         matchedAt: timestamp,
-        submittedAt: 0,
+        lastAt: 0,
+        commitment: replicaCommitment(terms),
+        submittedAt: null,
         resultHash: null,
         resultBytes: null,
         claimed: null,
+        disputedAt: null,
+        award: null,
         charge: 0n,
         refund: 0n,
         slashed: 0n,
-        compensation: 0n,
         reason: null,
         matchedTx: log.transactionHash,
         submittedTx: null,
+        disputedTx: null,
         endedTx: null,
       });
       return;
     }
-    case "ResultSubmitted": {
-      const { request } = await openJob(state, args.jobId);
-      const replica = await openReplica(state, args.jobId, args.replica);
-      const { resultHash, resultBytes, charge } = args.claim;
-      await release(state, replica, request);
-      state.put("replicas", {
-        ...replica,
-        state: "submitted",
-        submittedAt: timestamp,
-        resultHash,
-        resultBytes,
-        claimed: charge,
-        submittedTx: log.transactionHash,
-      });
-      return;
-    }
-    case "ReplicaSettled": {
-      const { charge, refund } = args;
-      const { request } = await endReplica(event, state, args, { state: "settled", charge, refund });
-      await credit(state, args.operator, request.token, charge);
-      await credit(state, request.payer, request.token, refund);
-      return;
-    }
-    case "ReplicaRefunded": {
-      const { refund, slashed, compensation } = args;
-      const reason = args.reason === 0 ? "declined" : "timed-out";
-      const { request } = await endReplica(event, state, args, {
-        state: "refunded",
-        refund,
-        slashed,
-        compensation,
-        reason,
-      });
-      await credit(state, request.payer, request.token, refund + compensation);
-      return;
-    }
+    case "ResultSubmitted":
+    case "ReplicaDisputed":
+    case "ReplicaRuled":
+    case "ReplicaSettled":
+    case "ReplicaRefunded":
+      return projectReplica(event, state);
+    case "LeaseClaimed":
+    case "LeaseToppedUp":
+    case "LeaseClosing":
+      return projectLease(event, state);
     case "EpochBumped": {
       const node = await nodeRow(state, args.operator, args.index);
       state.put("nodes", { ...node, epoch: args.epoch });
@@ -114,26 +98,42 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
     }
     case "NodeLimitsSet": {
       const node = await nodeRow(state, args.operator, args.index);
-      state.put("nodes", { ...node, limitsHash: args.limitsHash, limits: limitsToJson(args.limits) });
+      const limits: LimitsJson = { ...args.limits, maxBond: String(args.limits.maxBond) };
+      state.put("nodes", { ...node, limits });
+      return;
     }
+    case "AcceptanceSet": {
+      const { operator, what, accepted } = args;
+      state.put("acceptances", { operator, what, accepted });
+      return;
+    }
+    case "NewJobsPausedSet":
+      state.put("markets", { ...(await marketRow(state, log.address)), paused: args.paused });
+      return;
+    case "GuardianChanged":
+      state.put("markets", { ...(await marketRow(state, log.address)), guardian: args.guardian });
   }
 }
 
-/** `amount` (token units) may be negative. */
-async function credit(state: State, account: Hex, token: Hex, amount: bigint): Promise<void> {
-  if (amount === 0n) return;
-  const row = await state.get("balances", { account, token });
-  state.put("balances", { account, token, amount: (row?.amount ?? 0n) + amount });
+async function marketRow(state: State, market: Hex): Promise<MarketRow> {
+  const found = await state.get("markets", { market });
+  return found ?? { market, guardian: `0x${"0".repeat(40)}`, paused: false };
 }
 
-function newJob({ blockNumber, log }: JobEvent, jobId: Hex, request: Request | null): JobRow {
+/** `order` is null where the chain does not say whose the request was. */
+function newJob(
+  { blockNumber, log }: JobEvent,
+  jobId: Hex,
+  order: Pick<Request, "requester" | "payer" | "token"> | null,
+): JobRow {
   return {
     jobId,
     state: "matched",
-    request: request === null ? null : orderToJson(request),
-    requester: request?.requester ?? null,
-    payer: request?.payer ?? null,
-    token: request?.token ?? null,
+    request: null,
+    job: null,
+    requester: order?.requester ?? null,
+    payer: order?.payer ?? null,
+    token: order?.token ?? null,
     matcher: null,
     spent: 0n,
     openReplicas: 0,
@@ -145,46 +145,4 @@ function newJob({ blockNumber, log }: JobEvent, jobId: Hex, request: Request | n
     firstBlock: blockNumber,
     firstLog: log.logIndex,
   };
-}
-
-async function endReplica(
-  { log }: JobEvent,
-  state: State,
-  { jobId, replica: number }: { jobId: Hex; replica: number },
-  end: Partial<ReplicaRow>,
-): Promise<{ request: Request }> {
-  const { job, request } = await openJob(state, jobId);
-  const replica = await openReplica(state, jobId, number);
-  if (replica.state === "active") await release(state, replica, request);
-  state.put("replicas", { ...replica, ...end, endedTx: log.transactionHash });
-  const openReplicas = job.openReplicas - 1;
-  state.put("jobs", { ...job, openReplicas, state: openReplicas === 0 ? "ended" : job.state });
-  return { request };
-}
-
-/** Capacity comes back on the way out of Active, once. */
-async function release(state: State, { operator, index }: ReplicaRow, request: Request): Promise<void> {
-  state.put("nodes", withUse(await nodeRow(state, operator, index), request, -1));
-}
-
-async function openJob(state: State, jobId: Hex): Promise<{ job: JobRow; request: Request }> {
-  const job = await state.get("jobs", { jobId });
-  if (job === undefined || job.request === null) throw outOfOrder(`job ${jobId}`);
-  return { job, request: requestSchema.parse(job.request) };
-}
-
-async function openReplica(state: State, jobId: Hex, replica: number): Promise<ReplicaRow> {
-  const row = await state.get("replicas", { jobId, replica });
-  if (row === undefined) throw outOfOrder(`replica ${replica} of job ${jobId}`);
-  return row;
-}
-
-function outOfOrder(what: string): MarketError {
-  return new MarketError("EVENTS_OUT_OF_ORDER", `An event names ${what}, which no earlier event opened.`, {
-    hint: "Does the deployment record name the block in which the contracts were made? Correct it and start with an empty data folder.",
-  });
-}
-
-function limitsToJson(limits: NodeLimits | { maxBond: bigint }): LimitsJson {
-  return { ...limits, maxBond: String(limits.maxBond) } as LimitsJson;
 }

@@ -1,4 +1,4 @@
-import type { Hex, Request } from "@berth/protocol";
+import type { Hex, Job } from "@berth/protocol";
 import type { NodeRow } from "../store/tables.ts";
 import type { State } from "./state.ts";
 
@@ -16,27 +16,30 @@ export async function nodeRow(state: State, operator: Hex, index: number): Promi
       keyVersion: 0,
       wgEndpoint: "",
       contentUrl: "",
+      profileCid: "",
       revoked: false,
       epoch: 0,
-      limitsHash: null,
       limits: null,
       active: 0,
       cpuMilli: 0,
       memoryMiB: 0,
       diskMiB: 0,
       gpus: 0,
+      declinedAt: 0,
+      touched: false,
     }
   );
 }
 
-/** The row with one replica of `request` more (`sign` 1) or fewer (−1) in use. */
-export function withUse(row: NodeRow, request: Request, sign: 1 | -1): NodeRow {
+/** The row with one replica of `job` more in use (`sign` 1) or one fewer (−1). */
+export function withUse(row: NodeRow, job: Job, sign: 1 | -1): NodeRow {
   return {
     ...row,
+    touched: true,
     active: row.active + sign,
-    cpuMilli: row.cpuMilli + sign * request.cpuMilli,
-    memoryMiB: row.memoryMiB + sign * request.memoryMiB,
-    diskMiB: row.diskMiB + sign * request.diskMiB,
-    gpus: row.gpus + sign * request.gpus,
+    cpuMilli: row.cpuMilli + sign * job.cpuMilli,
+    memoryMiB: row.memoryMiB + sign * job.memoryMiB,
+    diskMiB: row.diskMiB + sign * job.diskMiB,
+    gpus: row.gpus + sign * job.gpus,
   };
 }

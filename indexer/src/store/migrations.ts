@@ -56,9 +56,15 @@ export const migrations: readonly Migration[] = [
         PRIMARY KEY (block_number, relation, key)
       );
 
+      CREATE TABLE markets (
+        market bytea PRIMARY KEY,
+        guardian bytea NOT NULL,
+        paused boolean NOT NULL
+      );
       CREATE TABLE identities (
         identity bytea PRIMARY KEY,
         owner bytea,
+        last_owner bytea,
         deactivated boolean NOT NULL,
         content_url text,
         content_valid_to numeric NOT NULL
@@ -73,16 +79,24 @@ export const migrations: readonly Migration[] = [
         key_version bigint NOT NULL,
         wg_endpoint text NOT NULL,
         content_url text NOT NULL,
+        profile_cid text NOT NULL,
         revoked boolean NOT NULL,
         epoch bigint NOT NULL,
-        limits_hash bytea,
         limits jsonb,
         active bigint NOT NULL,
         cpu_milli bigint NOT NULL,
         memory_mib bigint NOT NULL,
         disk_mib bigint NOT NULL,
         gpus bigint NOT NULL,
+        declined_at bigint NOT NULL,
+        touched boolean NOT NULL,
         PRIMARY KEY (operator, index)
+      );
+      CREATE TABLE acceptances (
+        operator bytea NOT NULL,
+        what bytea NOT NULL,
+        accepted boolean NOT NULL,
+        PRIMARY KEY (operator, what)
       );
       CREATE TABLE stakes (
         operator bytea NOT NULL,
@@ -92,6 +106,12 @@ export const migrations: readonly Migration[] = [
         exiting numeric NOT NULL,
         exit_ready_at bigint NOT NULL,
         PRIMARY KEY (operator, token)
+      );
+      CREATE TABLE owed (
+        account bytea NOT NULL,
+        token bytea NOT NULL,
+        amount numeric NOT NULL,
+        PRIMARY KEY (account, token)
       );
       CREATE TABLE balances (
         account bytea NOT NULL,
@@ -103,6 +123,7 @@ export const migrations: readonly Migration[] = [
         job_id bytea PRIMARY KEY,
         state text NOT NULL,
         request jsonb,
+        job jsonb,
         requester bytea,
         payer bytea,
         token bytea,
@@ -127,24 +148,38 @@ export const migrations: readonly Migration[] = [
         index bigint NOT NULL,
         state text NOT NULL,
         offer_hash bytea NOT NULL,
-        offer jsonb NOT NULL,
+        rate_x18 numeric NOT NULL,
+        base_charge numeric NOT NULL,
         deposit numeric NOT NULL,
         matched_at bigint NOT NULL,
-        submitted_at bigint NOT NULL,
+        last_at bigint NOT NULL,
+        commitment bytea NOT NULL,
+        submitted_at bigint,
         result_hash bytea,
         result_bytes numeric,
         claimed numeric,
+        disputed_at bigint,
+        award numeric,
         charge numeric NOT NULL,
         refund numeric NOT NULL,
         slashed numeric NOT NULL,
-        compensation numeric NOT NULL,
         reason text,
         matched_tx bytea NOT NULL,
         submitted_tx bytea,
+        disputed_tx bytea,
         ended_tx bytea,
         PRIMARY KEY (job_id, replica)
       );
       CREATE INDEX replicas_operator ON replicas (operator, job_id);
+      CREATE TABLE leases (
+        job_id bytea NOT NULL,
+        replica bigint NOT NULL,
+        charged_seconds bigint NOT NULL,
+        added_seconds bigint NOT NULL,
+        closing_at bigint NOT NULL,
+        closing_by bytea,
+        PRIMARY KEY (job_id, replica)
+      );
 
       -- Signed orders. They prove themselves, and no reorganisation touches them.
       CREATE TABLE offers (
@@ -171,6 +206,7 @@ export const migrations: readonly Migration[] = [
         request jsonb NOT NULL,
         signature bytea NOT NULL,
         payer_signature bytea NOT NULL,
+        operators jsonb,
         sources jsonb NOT NULL
       );
       CREATE INDEX requests_open ON requests (open_until);
@@ -201,23 +237,6 @@ export const migrations: readonly Migration[] = [
       );
       CREATE INDEX outbox_open ON outbox (id) WHERE open;
       CREATE INDEX outbox_signed ON outbox (signed_at_ms);
-    `,
-  },
-  {
-    version: 2,
-    name: "who controls a deactivated identity",
-    sql: `
-      ALTER TABLE identities ADD COLUMN last_owner bytea;
-      -- DIDOwnerChanged(address indexed identity, address owner, uint256 previousChange)
-      UPDATE identities i SET last_owner = (
-        SELECT substr(l.data, 13, 20) FROM logs l
-        WHERE substr(l.topics, 1, 32) = unhex('0x38a5a6e68f30ed1ab45860a4afb34bcb2fc00f22ca462d249b8a8d40cda6f7a3')
-          AND substr(l.topics, 45, 20) = i.identity
-          AND l.address = (SELECT o.identity FROM origin o)
-          AND substr(l.data, 13, 20) <> unhex('0x0000000000000000000000000000000000000000')
-        ORDER BY l.block_number DESC, l.log_index DESC LIMIT 1);
-      UPDATE undo SET before = before || jsonb_build_object('lastOwner', before -> 'owner')
-        WHERE relation = 'identities' AND before -> 'deactivated' = 'false'::jsonb;
     `,
   },
 ];

@@ -1,4 +1,4 @@
-import { type ErrorJson, type Hex, toJson } from "@berth/protocol";
+import { type Address, type ErrorJson, type Hex, toJson } from "@berth/protocol";
 import type { Database, Query } from "./database.ts";
 import { selectRows } from "./rows.ts";
 import { hex, json, orNull, type Row, sqlName, table, text, whole } from "./table.ts";
@@ -33,6 +33,8 @@ export const requests = table("requests", ["jobId"], {
   request: json<OrderJson>(),
   signature: hex,
   payerSignature: hex,
+  /** The operators that it allows, where it names a list and somebody handed the list in. */
+  operators: orNull(json<Address[]>()),
   sources: json<string[]>(),
 });
 export type RequestRow = Row<typeof requests>;
@@ -65,8 +67,17 @@ export async function putRequest(query: Query, row: Omit<RequestRow, "seq">): Pr
   return insertReturningSeq(query, "requests", row);
 }
 
-export async function setSources(query: Query, jobId: Hex, sources: readonly string[]): Promise<void> {
-  await query("UPDATE requests SET sources = $2::jsonb WHERE job_id = unhex($1)", [jobId, toJson(sources)]);
+/** What of a request may grow after it came in. */
+export async function growRequest(
+  query: Query,
+  jobId: Hex,
+  { sources, operators }: Pick<RequestRow, "sources" | "operators">,
+): Promise<void> {
+  await query("UPDATE requests SET sources = $2::jsonb, operators = $3::jsonb WHERE job_id = unhex($1)", [
+    jobId,
+    toJson(sources),
+    operators === null ? null : toJson(operators),
+  ]);
 }
 
 /** Forgets offers that expired, and with their refused matches requests that did so long ago and came to nothing. */

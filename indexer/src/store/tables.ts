@@ -1,11 +1,20 @@
 import type { NodeLimits } from "@berth/protocol";
 import { amount, flag, hex, json, orNull, type Row, table, text, whole } from "./table.ts";
 
-/** JSON form of an order, as `orderToJson` writes it. */
+// Tables that are a pure function of the events of the chain. Amounts are token units, times unix seconds.
+
+/** JSON form of an order, or of a job, as `orderToJson` writes it. */
 export type OrderJson = Record<string, string | number>;
 export type LimitsJson = Omit<NodeLimits, "maxBond"> & { maxBond: string };
 
-/** Tables that are a pure function of the events of the chain. Amounts are token units, times unix seconds. */
+/** What the market says of itself. One row. */
+export const markets = table("markets", ["market"], {
+  market: hex,
+  guardian: hex,
+  /** Are new jobs stopped? */
+  paused: flag,
+});
+
 export const identities = table("identities", ["identity"], {
   identity: hex,
   /** Null until changed: the identity owns itself. */
@@ -30,9 +39,9 @@ export const nodes = table("nodes", ["operator", "index"], {
   keyVersion: whole,
   wgEndpoint: text,
   contentUrl: text,
+  profileCid: text,
   revoked: flag,
   epoch: whole,
-  limitsHash: orNull(hex),
   limits: orNull(json<LimitsJson>()),
   /** In use now, as `useOf` counts it. */
   active: whole,
@@ -40,7 +49,14 @@ export const nodes = table("nodes", ["operator", "index"], {
   memoryMiB: whole,
   diskMiB: whole,
   gpus: whole,
+  /** Of the last decline that was free; 0: none. */
+  declinedAt: whole,
+  /** Was it ever matched? */
+  touched: flag,
 });
+
+/** Tokens, verifiers and arbiters that an operator's nodes may sign for. */
+export const acceptances = table("acceptances", ["operator", "what"], { operator: hex, what: hex, accepted: flag });
 
 export const stakes = table("stakes", ["operator", "token"], {
   operator: hex,
@@ -52,6 +68,9 @@ export const stakes = table("stakes", ["operator", "token"], {
   exitReadyAt: whole,
 });
 
+/** What slashes left for an account, to be collected from the staking contract. */
+export const owed = table("owed", ["account", "token"], { account: hex, token: hex, amount });
+
 export const balances = table("balances", ["account", "token"], { account: hex, token: hex, amount });
 
 export const jobStates = ["posted", "matched", "ended", "cancelled"] as const;
@@ -59,8 +78,10 @@ export const jobStates = ["posted", "matched", "ended", "cancelled"] as const;
 export const jobs = table("jobs", ["jobId"], {
   jobId: hex,
   state: text,
-  /** Null for a signed request that was cancelled before anyone posted it: its terms never reached the chain. */
+  /** Null unless it was posted: of a signed request only the job reaches the chain. */
   request: orNull(json<OrderJson>()),
+  /** What of the request goes on to matter; null until it is matched. */
+  job: orNull(json<OrderJson>()),
   requester: orNull(hex),
   payer: orNull(hex),
   token: orNull(hex),
@@ -78,7 +99,9 @@ export const jobs = table("jobs", ["jobId"], {
   firstLog: whole,
 });
 
-export const replicaStates = ["active", "submitted", "settled", "refunded"] as const;
+export const replicaStates = ["active", "submitted", "judging", "disputed", "settled", "refunded"] as const;
+/** Why a replica was refunded, in the order of the contract's `RefundReason`. */
+export const refundReasons = ["declined", "timed-out", "refused", "undecided", "left"] as const;
 
 export const replicas = table("replicas", ["jobId", "replica"], {
   jobId: hex,
@@ -87,32 +110,67 @@ export const replicas = table("replicas", ["jobId", "replica"], {
   index: whole,
   state: text,
   offerHash: hex,
-  offer: json<OrderJson>(),
+  rateX18: amount,
+  baseCharge: amount,
+  /** Everything that was paid in for it, top-ups included. */
   deposit: amount,
   matchedAt: whole,
-  submittedAt: whole,
+  /** Of the submission, the dispute, or a lease's last claim; 0 before the first. */
+  lastAt: whole,
+  /** What the market's storage commits to: terms, and the claim once there is one. */
+  commitment: hex,
+  submittedAt: orNull(whole),
   resultHash: orNull(hex),
   resultBytes: orNull(amount),
   /** What the node claimed. */
   claimed: orNull(amount),
-  /** What it was paid. */
+  disputedAt: orNull(whole),
+  /** What the arbiter awarded of it; null without a ruling. */
+  award: orNull(amount),
+  /** What the node was paid. */
   charge: amount,
   refund: amount,
   slashed: amount,
-  compensation: amount,
-  /** `declined` or `timed-out`; null unless refunded. */
+  /** One of `refundReasons`; null unless refunded. */
   reason: orNull(text),
   matchedTx: hex,
   submittedTx: orNull(hex),
+  disputedTx: orNull(hex),
   endedTx: orNull(hex),
 });
 
+/** What the market remembers of a lease beyond its replica, from the first time there is something to remember. */
+export const leases = table("leases", ["jobId", "replica"], {
+  jobId: hex,
+  replica: whole,
+  /** Seconds that claims were paid for. */
+  chargedSeconds: whole,
+  /** Seconds that top-ups added. */
+  addedSeconds: whole,
+  /** 0 while nobody gave notice. */
+  closingAt: whole,
+  closingBy: orNull(hex),
+});
+
 /** Everything that a reorganisation rolls back. */
-export const projections = { identities, nodes, stakes, balances, jobs, replicas };
+export const projections = {
+  markets,
+  identities,
+  nodes,
+  acceptances,
+  stakes,
+  owed,
+  balances,
+  jobs,
+  replicas,
+  leases,
+};
 export type ProjectionName = keyof typeof projections;
 
 export type IdentityRow = Row<typeof identities>;
 export type NodeRow = Row<typeof nodes>;
 export type StakeRow = Row<typeof stakes>;
+export type MarketRow = Row<typeof markets>;
 export type JobRow = Row<typeof jobs>;
 export type ReplicaRow = Row<typeof replicas>;
+export type LeaseRow = Row<typeof leases>;

@@ -1,17 +1,25 @@
 import { rm } from "node:fs/promises";
 import type { Rpc } from "@berth/chain";
-import { type Address, type Deployment, jobIdOf, orderToJson, type Request, requestTypedData } from "@berth/protocol";
+import {
+  type Address,
+  type Deployment,
+  jobIdOf,
+  operatorTree,
+  orderToJson,
+  type Request,
+  requestTypedData,
+} from "@berth/protocol";
 import { expect } from "chai";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { createLiveBook, type LiveBook } from "../../../indexer/src/book/live-book.ts";
 import { takeRequest } from "../../../indexer/src/book/take-request.ts";
-import { createWorkingSet } from "../../../indexer/src/project/working-set.ts";
+import { type Changes, createWorkingSet } from "../../../indexer/src/project/working-set.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
 import { dropExpired, putRequest, type RequestRow, requests, tries } from "../../../indexer/src/store/orders.ts";
 import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
 import { selectRows, upsertRows } from "../../../indexer/src/store/rows.ts";
-import { type JobRow, jobs } from "../../../indexer/src/store/tables.ts";
+import { type JobRow, jobs, projections } from "../../../indexer/src/store/tables.ts";
 import { aRequest } from "../../support/orders.ts";
 import { newDataFolder } from "../support/data-folder.ts";
 
@@ -36,7 +44,8 @@ describe("createLiveBook", () => {
     await migrate(db);
   });
   beforeEach(async () => {
-    for (const name of ["requests", "jobs", "tries", "offers"]) await db.query(`DELETE FROM ${name}`);
+    for (const name of ["requests", "tries", "offers", ...Object.keys(projections)])
+      await db.query(`DELETE FROM ${name}`);
     live = createLiveBook(db);
     await live.load(NOW);
   });
@@ -84,6 +93,32 @@ describe("createLiveBook", () => {
     expect(kept(again)).to.deep.equal([late.jobId]);
   });
 
+  it("joins a posted request with the list of operators that was handed in, before or after", async () => {
+    const listed = [account(20), account(21)];
+    const row = signed(1, { operators: operatorTree(listed).root });
+    const known = () => live.openRequest(row.jobId, NOW)?.operators;
+    await change("jobs", job(row, "posted"));
+    expect(known()).to.equal(null);
+    await live.putRequest(row);
+    expect(known()).to.equal(null);
+    live.setOperators(row.jobId, listed);
+    expect(known()).to.deep.equal(listed);
+  });
+
+  it("follows what operators accept, what they have staked, and whether the market takes jobs", async () => {
+    const [operator, token] = [account(30), aRequest().token];
+    await change("acceptances", { operator, what: token, accepted: true });
+    await change("acceptances", { operator, what: account(31), accepted: true });
+    await change("acceptances", { operator, what: account(31), accepted: false });
+    await change("stakes", { operator, token, free: 5n, locked: 7n, exiting: 0n, exitReadyAt: 0 });
+    await change("markets", { market: deployment.market, guardian: account(9), paused: true });
+    for (const book of [live.book, await reloaded()]) {
+      expect(book.accepts(operator)).to.deep.equal([token]);
+      expect(book.stake(operator, token)).to.deep.include({ free: 5n, locked: 7n });
+      expect(book.paused).to.equal(true);
+    }
+  });
+
   it("takes no more than a thousand requests without money, from however many payers", async () => {
     for (let i = 0; i < 999; i++) await live.putRequest(signed(i, { payer: account(1000 + i) }));
     await take();
@@ -129,8 +164,15 @@ describe("createLiveBook", () => {
     return takeRequest(body, { rpc: {} as Rpc, db, live, deployment, now: NOW, nowMs: NOW * 1000 });
   }
 
+  /** What another start reads from the tables. */
+  async function reloaded() {
+    const again = createLiveBook(db);
+    await again.load(NOW);
+    return again.book;
+  }
+
   /** What the follower does with a row of a block. */
-  async function change(name: "jobs" | "balances", row: object): Promise<void> {
+  async function change(name: keyof typeof projections, row: object): Promise<void> {
     const changes = await db.transaction(async (query) => {
       const set = createWorkingSet(query);
       set.put(name, row as never);
@@ -141,8 +183,11 @@ describe("createLiveBook", () => {
 
   function balanceOf(payer: Address, amount: bigint) {
     const { token } = aRequest();
-    const none = { identities: new Map(), nodes: new Map(), stakes: new Map(), jobs: new Map(), replicas: new Map() };
-    return { ...none, balances: new Map([[`${payer}|${token}`, { account: payer, token, amount }]]) };
+    const none = Object.fromEntries(Object.keys(projections).map((name) => [name, new Map()]));
+    return {
+      ...(none as unknown as Changes),
+      balances: new Map([[`${payer}|${token}`, { account: payer, token, amount }]]),
+    };
   }
 });
 
@@ -163,6 +208,7 @@ function signed(number: number, replaced: Partial<Request> = {}): RequestRow {
     openUntil,
     request: orderToJson(request),
     ...signatures,
+    operators: null,
     sources: [],
   };
 }
@@ -175,6 +221,7 @@ function job({ jobId, request, payer }: RequestRow, state: string): JobRow {
     jobId,
     state,
     request,
+    job: null,
     ...parties,
     spent: 0n,
     openReplicas: 0,

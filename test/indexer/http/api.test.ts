@@ -1,12 +1,20 @@
 import {
   type Address,
+  chargeOfDown,
+  depositOf,
   identityRegistryAbi,
   type JobId,
   jobIdOf,
   jobMarketAbi,
+  MODE,
+  operatorTree,
   orderToJson,
   type Request,
+  replicaCommitment,
+  requestSchema,
+  termsSchema,
   ZERO_ADDRESS,
+  ZERO_BYTES32,
 } from "@berth/protocol";
 import { expect } from "chai";
 import type { z } from "zod";
@@ -18,9 +26,11 @@ describe("indexer API", () => {
   let market: TestMarket;
   let indexer: RunningIndexer;
   let node: TestNode;
+  let busy: TestNode;
   before(async () => {
     market = await startMarket();
     node = await market.node("ada");
+    busy = await market.node("zed");
     indexer = await runIndexer(market);
     await indexer.caughtUp();
   });
@@ -189,6 +199,18 @@ describe("indexer API", () => {
         "REQUEST_UNSOUND",
         /`replicas` must be at least 1/,
       );
+      const unsound: [Partial<Request>, RegExp][] = [
+        [{ bounty: 1001n }, /`bounty` must not be above `bond`/],
+        [{ verifier: `0x${"9".repeat(40)}` }, /`arbiterWindow` must leave time for the verifier/],
+        [{ arbiter: `0x${"9".repeat(40)}`, challengeWindow: 0 }, /`challengeWindow` must leave time for a dispute/],
+        [{ arbiter: `0x${"9".repeat(40)}`, arbiterWindow: 9, arbiterFee: 1001n }, /`arbiterFee` must not be above/],
+        [{ mode: MODE.lease }, /`heartbeatSeconds` must not be zero/],
+        [{ mode: MODE.lease, heartbeatSeconds: 14 }, /`acceptWindow` must be at most two heartbeats/],
+        [{ mode: MODE.lease, heartbeatSeconds: 60, arbiter: `0x${"9".repeat(40)}` }, /`arbiter` must be zero/],
+      ];
+      for (const [replaced, words] of unsound) {
+        isProblem(await indexer.postRequest(await market.request(rex, replaced)), 422, "REQUEST_UNSOUND", words);
+      }
       isProblem(
         await indexer.postRequest(await market.request(rex, { openUntil: 1000 })),
         422,
@@ -204,6 +226,26 @@ describe("indexer API", () => {
       expect(answers.map(({ status }) => status)).to.deep.equal([202, 202, 202, 202, 202, 429]);
       isProblem(answers[5] as Answer, 429, "TOO_MANY_REQUESTS", /already has 5 open requests/);
       expect(answers[5]?.body.hint).to.equal("Deposit the price into the market first.");
+    });
+
+    it("takes the list of operators that a request commits to, with it or after it, and no other", async () => {
+      const requester = await market.account("picky");
+      const listed = [lower(node.operator.address), lower(requester.address)];
+      const signed = await market.request(requester, { operators: operatorTree(listed).root });
+      const first = await indexer.postRequest(signed);
+      const path = `/requests/${first.body.jobId}`;
+      const known = async () => shape.requestItem.parse((await indexer.get(path)).body).operators;
+      expect(await known()).to.equal(null);
+      expect((await indexer.get(`${path}/explain`)).body.sentence).to.contain("nobody has handed that list in");
+      const wrong = await indexer.postRequest(signed, { operators: listed.slice(1) });
+      isProblem(wrong, 422, "OPERATORS_MISMATCH", /not the one that the request commits to/);
+      expect((await indexer.postRequest(signed, { operators: listed })).status).to.equal(202);
+      expect(await known()).to.deep.equal(listed);
+      await indexer.postRequest(signed);
+      expect(await known()).to.deep.equal(listed);
+      expect((await indexer.get(`${path}/explain`)).body.sentence).to.not.contain("handed");
+      const unasked = await indexer.postRequest(await market.request(requester), { operators: listed });
+      isProblem(unasked, 422, "OPERATORS_MISMATCH", /not the one/);
     });
 
     it("explains why nobody fits", async () => {
@@ -251,22 +293,103 @@ describe("indexer API", () => {
     expect((await indexer.get(`/requests/${jobId}`)).body.state).to.equal("posted");
     expect(await balanceOf(requester.address)).to.equal("999000");
 
-    const offer = { ...(await market.offer(node)), node };
+    const offer = await market.offer(node);
     await market.match(signed, [offer]);
     await indexer.caughtUp();
     const use = shape.nodeItem.parse((await indexer.get(`/nodes/${node.operator.address}/0`)).body).use;
     expect(use).to.deep.equal({ active: 1, cpuMilli: 1000, memoryMiB: 512, diskMiB: 128, gpus: 0 });
 
-    const terms = { request: signed.request, offer: offer.offer, replica: 0 };
+    const terms = market.terms(signed.request, offer.offer);
     const claim = { resultHash: jobId, resultBytes: 321n, charge: 5n };
     await market.submit(terms, claim);
     await market.send(requester.address, to, jobMarketAbi, "approve", [terms, claim]);
     await indexer.caughtUp();
     const job = shape.jobItem.parse((await indexer.get(`/jobs/${jobId}`)).body);
     expect(job.state).to.equal("ended");
+    expect(termsSchema.parse({ job: job.job, assignment: job.replicas[0]?.assignment })).to.deep.equal(terms);
+    expect(requestSchema.parse(job.request)).to.deep.equal(signed.request);
+    expect(job.replicas[0]?.commitment).to.equal(replicaCommitment(terms, claim));
+    expect(job.replicas[0]?.lease).to.equal(null);
     expect(job.replicas[0]).to.include({ state: "settled", deposit: "69", charge: "5", refund: "64" });
     expect(job.replicas[0]?.claim).to.deep.equal({ resultHash: jobId, resultBytes: "321", charge: "5" });
     expect(await balanceOf(requester.address)).to.equal(String(1_000_000n - 5n));
+  });
+
+  it("shows the terms of a job whose request nobody posted or handed in", async () => {
+    const requester = await market.account("quiet");
+    await market.deposit(requester.address, 1_000n);
+    const signed = await market.request(requester);
+    const { offer, signature } = await market.offer(busy);
+    await market.match(signed, [{ offer, signature }]);
+    await indexer.caughtUp();
+    const jobId = jobIdOf(market.deployment, signed.request);
+    const job = shape.jobItem.parse((await indexer.get(`/jobs/${jobId}`)).body);
+    expect(job.request).to.equal(null);
+    expect(job.requester).to.equal(lower(requester.address));
+    const terms = market.terms(signed.request, offer);
+    expect(termsSchema.parse({ job: job.job, assignment: job.replicas[0]?.assignment })).to.deep.equal(terms);
+    isProblem(await indexer.get(`/requests/${jobId}`), 404, "REQUEST_UNKNOWN", /No request/);
+
+    expect((await indexer.postRequest(signed)).status).to.equal(202);
+    const known = shape.jobItem.parse((await indexer.get(`/jobs/${jobId}`)).body);
+    expect(requestSchema.parse(known.request)).to.deep.equal(signed.request);
+  });
+
+  it("shows a lease with its claims, top-ups and notice", async () => {
+    const requester = await market.account("lessee");
+    await market.deposit(requester.address, 10_000n);
+    const lease = { mode: MODE.lease, heartbeatSeconds: 60, noticeSeconds: 90, maxSeconds: 600, challengeWindow: 0 };
+    const signed = await market.request(requester, lease);
+    const { offer, signature } = await market.offer(busy);
+    await market.match(signed, [{ offer, signature }]);
+    const terms = market.terms(signed.request, offer);
+    const { market: to } = market.deployment;
+    await market.pass(30);
+    await market.send(busy.key.address, to, jobMarketAbi, "claim", [terms]);
+    await market.send(requester.address, to, jobMarketAbi, "topUp", [terms, 100]);
+    await market.send(requester.address, to, jobMarketAbi, "close", [terms]);
+    await indexer.caughtUp();
+    const { replicas } = shape.jobItem.parse((await indexer.get(`/jobs/${terms.job.jobId}`)).body);
+    const [replica] = replicas;
+    const { closingAt, ...rest } = replica?.lease ?? {};
+    const chargedSeconds = (replica?.lastAt ?? 0) - (replica?.matchedAt ?? 0);
+    expect(rest).to.deep.equal({ chargedSeconds, addedSeconds: 100, closingBy: lower(requester.address) });
+    expect(chargedSeconds).to.be.within(30, 40);
+    expect(closingAt).to.equal((await market.now()) + 90);
+    expect(replica).to.include({ state: "active", charge: String(chargeOfDown(terms, chargedSeconds)) });
+    const longer = { ...terms, job: { ...terms.job, maxSeconds: 700 } };
+    expect(replica?.deposit).to.equal(String(depositOf(longer)));
+  });
+
+  it("shows what an operator accepts and limits, and what a slash left for the payer", async () => {
+    const { body } = await indexer.get(`/nodes/${busy.operator.address}/0`);
+    const { accepts, limits, profileCid } = shape.nodeItem.parse(body);
+    expect(accepts).to.deep.equal([market.token]);
+    expect(limits).to.deep.equal({
+      maxBond: "1000000",
+      maxActive: 8,
+      cpuMilli: 8000,
+      memoryMiB: 8192,
+      diskMiB: 4096,
+      gpus: 0,
+    });
+    expect(profileCid).to.match(/^bafk/);
+
+    const requester = await market.account("let down");
+    await market.deposit(requester.address, 1_000n);
+    const signed = await market.request(requester, { compensationBps: 1000 });
+    const { offer, signature } = await market.offer(busy);
+    await market.match(signed, [{ offer, signature }]);
+    await market.pass(301);
+    const terms = market.terms(signed.request, offer);
+    const nothing = { resultHash: ZERO_BYTES32, resultBytes: 0n, charge: 0n };
+    const { market: to } = market.deployment;
+    await market.send(requester.address, to, jobMarketAbi, "finalize", [terms, nothing]);
+    await indexer.caughtUp();
+    const account = shape.accountItem.parse((await indexer.get(`/accounts/${requester.address}`)).body);
+    expect(account.owed).to.deep.equal([{ token: market.token, amount: "6" }]);
+    const job = shape.jobItem.parse((await indexer.get(`/jobs/${terms.job.jobId}`)).body);
+    expect(job.replicas[0]).to.include({ state: "refunded", reason: "timed-out", refund: "69", slashed: "1000" });
   });
 
   it("pages through a list without gaps or doubles", async () => {

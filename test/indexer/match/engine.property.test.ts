@@ -1,3 +1,4 @@
+import { type Address, operatorTree } from "@berth/protocol";
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Book, OpenRequest } from "../../../indexer/src/book/book.ts";
@@ -61,6 +62,26 @@ describe("createEngine", () => {
     expect(asked()).to.equal(0);
     put(book, 0, 1);
     expect([asked(), asked()]).to.deep.equal([3, 0]);
+  });
+
+  it("asks again about a request when the list of its operators came in, and about all when the market goes on", () => {
+    const book = aBook();
+    const engine = createEngine(book, createRefusals());
+    put(book, 0, 1);
+    const request = { operators: operatorTree([address(0)]).root };
+    const decide = (operators: Address[] | null) => {
+      const orders = [anOrder(1, request, 1, false, operators)];
+      const found = engine.decide({ orders, holds: [], now: NOW, matcher: MATCHER });
+      return [engine.asked, found.length];
+    };
+    expect([decide(null), decide(null)]).to.deep.equal([
+      [1, 0],
+      [0, 0],
+    ]);
+    book.setPaused(true);
+    expect(decide([address(0)])).to.deep.equal([1, 0]);
+    book.setPaused(false);
+    expect(decide([address(0)])).to.deep.equal([1, 1]);
   });
 
   it("tries the other operators when one operator's offers are refused again and again, and forgives in time", () => {

@@ -1,4 +1,4 @@
-import { textToBytes32 } from "@berth/protocol";
+import { MODE, operatorTree, textToBytes32 } from "@berth/protocol";
 import { expect } from "chai";
 import { createHolds } from "../../../indexer/src/book/holds.ts";
 import { explain } from "../../../indexer/src/match/explain.ts";
@@ -51,6 +51,35 @@ describe("explain", () => {
     const { sentence } = explained(book, { region: textToBytes32("eu-west"), traits: 1n });
     expect(sentence).to.contain("2 have another region than eu-west (found none, us-east)");
     expect(sentence).to.contain("1 lacks traits (the closest lacks arch-amd64)");
+  });
+
+  it("names what operators do not accept, and what they have too little of", () => {
+    const book = bookOf({ verifier: address(70) }, { verifier: address(70) });
+    book.setAccepted(address(1), address(70), true);
+    book.setAccepted(address(1), TOKEN, false);
+    const { sentence } = explained(book, { verifier: address(70), arbiterWindow: 60, minStake: 1_000_001n });
+    expect(sentence).to.contain("2 have less stake altogether than 1000001 (largest 1000000)");
+    expect(sentence).to.contain(`1 is from operators who do not accept the verifier ${address(70)}`);
+    expect(sentence).to.contain(`1 is from operators who do not accept the token ${TOKEN}`);
+  });
+
+  it("says who is not on the request's list, and that the list is missing", () => {
+    const book = bookOf({}, {});
+    const request = { operators: operatorTree([address(1)]).root };
+    const listed = explain(book, createHolds(), anOrder(1, request, 1, false, [address(1)]), AT);
+    expect(listed.reasons).to.deep.equal([
+      { field: "operators", offers: 1, wanted: request.operators, best: address(0) },
+    ]);
+    expect(listed.sentence).to.equal("2 offers, 1 fits: 1 is from operators whom the request does not list.");
+    expect(explained(book, request).sentence).to.contain("nobody has handed that list in");
+  });
+
+  it("says that the market is paused, and that nobody takes such a lease", () => {
+    const book = bookOf({}, { minHeartbeatSeconds: 90 });
+    book.setPaused(true);
+    expect(explained(book, {}).sentence).to.equal("2 offers, 2 fit: the market takes no new jobs at the moment.");
+    const { sentence } = explained(book, { mode: MODE.lease, heartbeatSeconds: 30 });
+    expect(sentence).to.contain("2 take no leases with a heartbeat of 30 s (shortest 60)");
   });
 
   it("tells an empty book from one whose offers fit", () => {

@@ -1,4 +1,12 @@
-import { depositUp, type JobId, misfits, type Request, standingMisfits } from "@berth/protocol";
+import {
+  type Address,
+  depositUp,
+  type JobId,
+  misfits,
+  operatorTree,
+  type Request,
+  standingMisfits,
+} from "@berth/protocol";
 import { expect } from "chai";
 import fc from "fast-check";
 import {
@@ -86,6 +94,51 @@ describe("matchAll", () => {
     expect(matchAll(book, orders, [], { now: NOW, matcher: MATCHER })).to.have.length(2);
   });
 
+  it("takes only operators whom the request allows, and nobody while their list is not known", () => {
+    const book = aBook();
+    for (const operator of [0, 1, 2]) put(book, operator, operator + 1);
+    const listed = [address(2), address(1)];
+    const request = { operators: operatorTree(listed).root, replicas: 2 };
+    const matched = (operators: Address[] | null) =>
+      matchAll(book, [anOrder(1, request, 1, false, operators)], [], { now: NOW, matcher: MATCHER });
+    expect(matched(null)).to.deep.equal([]);
+    const [match] = matched(listed);
+    expect(match?.offers.map(({ offer }) => offer.operator)).to.deep.equal([address(1), address(2)]);
+  });
+
+  it("matches nothing while the market takes no new jobs", () => {
+    const book = aBook();
+    put(book, 0, 1);
+    book.setPaused(true);
+    expect(matchAll(book, [anOrder(1)], [], { now: NOW, matcher: MATCHER })).to.deep.equal([]);
+    book.setPaused(false);
+    expect(matchAll(book, [anOrder(1)], [], { now: NOW, matcher: MATCHER })).to.have.length(1);
+  });
+
+  it("passes over operators who do not accept what the orders name, or have too little stake", () => {
+    const book = aBook();
+    const verifier = address(70);
+    for (const operator of [0, 1, 2]) {
+      const offer = anOffer({ operator: address(operator), token: TOKEN, verifier });
+      const offerHash = `0x${String(operator).repeat(64)}` as const;
+      book.putOffer({ offerHash, offer, signature: "0x", signer: address(50), seq: operator });
+    }
+    const order = anOrder(1, { verifier, arbiterWindow: 60, minStake: 1_000_000n });
+    const chosen = () => {
+      const [match] = matchAll(book, [order], [], { now: NOW, matcher: MATCHER });
+      return match?.offers.map(({ offer }) => offer.operator);
+    };
+    expect(chosen()).to.equal(undefined);
+    for (const operator of [0, 1, 2]) book.setAccepted(address(operator), verifier, true);
+    expect(chosen()).to.deep.equal([address(0)]);
+    book.setStake(address(0), TOKEN, { free: 900_000n, locked: 99_999n });
+    expect(chosen()).to.deep.equal([address(1)]);
+    book.setStake(address(1), TOKEN, { free: 900_000n, locked: 100_000n });
+    expect(chosen()).to.deep.equal([address(1)]);
+    book.setAccepted(address(1), verifier, false);
+    expect(chosen()).to.deep.equal([address(2)]);
+  });
+
   it("leaves a request alone that names another matcher", () => {
     const book = aBook();
     put(book, 0, 1);
@@ -102,8 +155,11 @@ function put(book: ReturnType<typeof createBook>, operator: number, seq: number)
 
 /** Every set of offers of distinct operators, and of those that the contract would take the best by price, then time. */
 function exhaustive(book: BookView, held: readonly Hold[], order: OpenRequest, now: number): string[] | undefined {
-  const { request, posted } = order;
-  const usable = [...book.offers()].filter((offer) => takes(book, held, request, offer, now));
+  const { request, posted, operators } = order;
+  if (book.paused) return undefined;
+  const usable = [...book.offers()].filter(
+    (offer) => (operators?.includes(offer.offer.operator) ?? true) && takes(book, held, request, offer, now),
+  );
   const sets = combinations(usable, request.replicas).filter(
     (set) => new Set(set.map(({ offer }) => offer.operator)).size === set.length,
   );
@@ -143,18 +199,28 @@ function takes(
   const node: BookNode | undefined = book.node(offer.operator, offer.index);
   if (node?.key !== signer || node.limits === null || misfits(request, offer, now).length > 0) return false;
   const use = { ...node.use };
-  let freeStake = book.freeStake(offer.operator, request.token);
+  let { free: freeStake, locked: lockedStake } = book.stake(offer.operator, request.token);
   for (const hold of held) {
     for (const { operator, index } of hold.nodes) {
       if (operator !== offer.operator) continue;
       freeStake -= hold.bond;
+      lockedStake += hold.bond;
       if (index !== offer.index) continue;
       use.active += 1;
       for (const field of ["cpuMilli", "memoryMiB", "diskMiB", "gpus"] as const) use[field] += hold.resources[field];
     }
   }
   const deactivated = book.deactivated(offer.operator);
-  const standing = { use, limits: node.limits, keyValidTo: node.validTo, freeStake, deactivated };
+  const accepts = book.accepts(offer.operator);
+  const standing = {
+    use,
+    limits: node.limits,
+    keyValidTo: node.validTo,
+    freeStake,
+    lockedStake,
+    accepts,
+    deactivated,
+  };
   return standingMisfits(request, offer, standing, now).length === 0;
 }
 
@@ -170,10 +236,12 @@ function copyShuffled(from: BookView, into: ReturnType<typeof createBook>, rando
       const node = from.node(address(operator), index);
       if (node !== undefined) into.putNode(node);
     }
-    into.setFreeStake(address(operator), TOKEN, from.freeStake(address(operator), TOKEN));
+    into.setStake(address(operator), TOKEN, from.stake(address(operator), TOKEN));
+    for (const what of from.accepts(address(operator))) into.setAccepted(address(operator), what, true);
   }
   const { payer } = anOrder(1).request;
   into.setBalance(payer, TOKEN, from.balance(payer, TOKEN));
+  into.setPaused(from.paused);
 }
 
 function shuffle<T>(items: readonly T[], random: Iterator<number>): T[] {

@@ -30,37 +30,6 @@ describe("store", () => {
       ]);
     });
 
-    it("finds in the stored events who last owned an identity", async () => {
-      const older = await newDataFolder();
-      const old = await openPglite(older);
-      try {
-        await migrate(old, migrations.slice(0, 1));
-        const [registry, ada, bob, owner] = ["01", "0a", "0b", "0c"].map((byte) => byte.repeat(20));
-        const zero = "00".repeat(20);
-        const changed = "38a5a6e68f30ed1ab45860a4afb34bcb2fc00f22ca462d249b8a8d40cda6f7a3";
-        const log = (block: number, to: string) =>
-          `(${block}, 0, '\\x00', 1, '\\x00', 0, '\\x${registry}', '\\x${changed}${"00".repeat(12)}${ada}',
-            '\\x${"00".repeat(12)}${to}${"00".repeat(32)}')`;
-        const before = { identity: `0x${ada}`, owner: `0x${owner}`, deactivated: false };
-        await old.script(`
-          INSERT INTO origin VALUES (true, 1, '\\x00', 1, '\\x${registry}', '\\x02', '\\x03');
-          INSERT INTO identities VALUES ('\\x${ada}', '\\x${zero}', true, null, 0), ('\\x${bob}', null, false, null, 0);
-          INSERT INTO logs VALUES ${log(1, bob ?? "")}, ${log(2, owner ?? "")}, ${log(3, zero)};
-          INSERT INTO undo VALUES (3, 'identities', '0x${ada}', '{}', '${JSON.stringify(before)}')`);
-        await migrate(old);
-        const rows = await old.query("SELECT hex(identity) AS who, hex(last_owner) AS last FROM identities ORDER BY 1");
-        expect(rows).to.deep.equal([
-          { who: `0x${ada}`, last: `0x${owner}` },
-          { who: `0x${bob}`, last: null },
-        ]);
-        const [undo] = await old.query<{ before: object }>("SELECT before FROM undo");
-        expect(undo?.before).to.deep.equal({ ...before, lastOwner: `0x${owner}` });
-      } finally {
-        await old.close();
-        await rm(older, { recursive: true, force: true });
-      }
-    });
-
     it("takes back a step that fails, and goes on from there later", async () => {
       const next = { version: 90, name: "it's a test", sql: "CREATE TABLE half (a int); SELECT no_such_function();" };
       const failed = await migrate(db, [...migrations, next]).catch((error: unknown) => error);

@@ -23,9 +23,6 @@ export function aNode(operator: number, index: number, replaced: Partial<BookNod
       memoryMiB: 8192,
       diskMiB: 4096,
       gpus: 0,
-      tokens: [TOKEN],
-      verifiers: [ZERO_ADDRESS],
-      arbiters: [ZERO_ADDRESS],
     },
     use: { epoch: 0, active: 0, cpuMilli: 0, memoryMiB: 0, diskMiB: 0, gpus: 0 },
     ...pick(replaced),
@@ -37,7 +34,8 @@ export function aBook(): Book {
   const book = createBook();
   for (let operator = 0; operator < 4; operator++) {
     for (const index of [0, 1]) book.putNode(aNode(operator, index));
-    book.setFreeStake(address(operator), TOKEN, 1_000_000n);
+    book.setStake(address(operator), TOKEN, { free: 1_000_000n, locked: 0n });
+    book.setAccepted(address(operator), TOKEN, true);
   }
   book.setBalance(aRequest().payer, TOKEN, 1_000_000n);
   return book;
@@ -48,10 +46,11 @@ export function anOrder(
   replaced: Partial<Request> = {},
   receivedAtMs = 1000,
   posted = false,
+  operators: readonly Address[] | null = null,
 ): OpenRequest {
   const request = aRequest({ nonce: `0x${number.toString(16).padStart(64, "0")}`, ...replaced });
   const jobId: JobId = jobIdOf({ chainId: 1, market: address(77) }, request);
-  return { jobId, request, signature: "0x", payerSignature: "0x", posted, receivedAtMs };
+  return { jobId, request, signature: "0x", payerSignature: "0x", posted, receivedAtMs, operators };
 }
 
 /** One change of the book, or one request. */
@@ -59,10 +58,12 @@ export type Step =
   | { kind: "offer"; offer: Offer; seq: number }
   | { kind: "drop"; at: number }
   | { kind: "node"; operator: number; index: number; key: Address | null; validTo: number; use: BookNode["use"] }
-  | { kind: "stake"; operator: number; amount: bigint }
+  | { kind: "stake"; operator: number; free: bigint; locked: bigint }
+  | { kind: "accept"; operator: number; accepted: boolean }
+  | { kind: "pause"; paused: boolean }
   | { kind: "balance"; amount: bigint }
   | { kind: "land"; at: number }
-  | { kind: "request"; request: Partial<Request>; posted: boolean };
+  | { kind: "request"; request: Partial<Request>; posted: boolean; listed: number[] | null };
 
 const operator = fc.nat(3);
 const index = fc.nat(1);
@@ -91,11 +92,15 @@ const requestStep = fc.record({
   maxPrice: fc.constantFrom(100n, 1000n, 10_000_000n, 10_000_000n),
   matcherTip: fc.constantFrom(0n, 7n),
   bond: fc.constantFrom(0n, 1000n, 1000n, 400_000n),
+  minStake: fc.constantFrom(0n, 0n, 0n, 0n, 1000n, 500_001n),
   matcher: fc.constantFrom(ZERO_ADDRESS, ZERO_ADDRESS, address(99)),
 });
 
+/** The operators that a request allows; null: all of them. */
+const listed = fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, fc.uniqueArray(operator, { minLength: 1 }));
+
 export const steps: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 9, arbitrary: fc.record({ kind: fc.constant("offer" as const), offer: offerStep, seq: fc.nat(3) }) },
+  { weight: 12, arbitrary: fc.record({ kind: fc.constant("offer" as const), offer: offerStep, seq: fc.nat(3) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("drop" as const), at: fc.nat(20) }) },
   {
     weight: 2,
@@ -120,7 +125,23 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("stake" as const),
       operator,
-      amount: fc.constantFrom(0n, 999n, 500_000n),
+      free: fc.constantFrom(0n, 999n, 500_000n),
+      locked: fc.constantFrom(0n, 1n, 1_000_000n),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("accept" as const),
+      operator,
+      accepted: fc.constantFrom(true, true, true, false),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("pause" as const),
+      paused: fc.constantFrom(true, false, false, false, false, false),
     }),
   },
   {
@@ -132,8 +153,8 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("land" as const), at: fc.nat(9) }) },
   {
-    weight: 5,
-    arbitrary: fc.record({ kind: fc.constant("request" as const), request: requestStep, posted: fc.boolean() }),
+    weight: 9,
+    arbitrary: fc.record({ kind: fc.constant("request" as const), request: requestStep, posted: fc.boolean(), listed }),
   },
 );
 

@@ -11,12 +11,13 @@ import {
   nodeKeyTypedData,
   type Offer,
   offerTypedData,
+  operatorTree,
   providerStakingAbi,
   type Request,
   requestTypedData,
   type Terms,
+  termsOf,
   testTokenAbi,
-  ZERO_ADDRESS,
   ZERO_BYTES32,
 } from "@berth/protocol";
 import {
@@ -66,21 +67,27 @@ export interface TestMarket {
   stake(operator: Address, amount: bigint): Promise<void>;
   publish(node: TestNode, contentUrl?: string): Promise<void>;
   setLimits(node: TestNode, limits?: Partial<NodeLimits>): Promise<void>;
-  limitsOf(node: TestNode): NodeLimits;
-  /** A published node of operator `name` with limits and stake. */
+  /** The operator lets its nodes sign for these tokens, verifiers and arbiters, or no longer. */
+  setAccepted(operator: Address, what: Address[], accepted?: boolean): Promise<void>;
+  /** A published node of operator `name` with limits and stake, that may sign for the token. */
   node(name: string, index?: number): Promise<TestNode>;
   offer(node: TestNode, replaced?: Partial<Offer>): Promise<{ offer: Offer; signature: Hex }>;
   request(requester: PrivateKeyAccount, replaced?: Partial<Request>): Promise<{ request: Request; signature: Hex }>;
+  /** `operators`: the list that the request commits to, if it does. */
   match(
     signed: { request: Request; signature: Hex },
-    offers: { offer: Offer; signature: Hex; node: TestNode }[],
+    offers: { offer: Offer; signature: Hex }[],
+    operators?: readonly Address[],
   ): Promise<void>;
-  submit(terms: Terms, claim: Claim): Promise<void>;
+  terms(request: Request, offer: Offer, replica?: number): Terms;
+  submit(terms: Terms, claim: Claim, proof?: Hex): Promise<void>;
   stop(): Promise<void>;
 }
 
 const root = join(import.meta.dirname, "..", "..", "..");
 const MINUTE = 60;
+/** Gets what slashes leave after everyone else. */
+export const SINK: Address = "0x000000000000000000000000000000000000dead";
 
 export async function startMarket(): Promise<TestMarket> {
   const anvil = await startAnvil();
@@ -98,7 +105,6 @@ async function deploy(anvil: Anvil): Promise<TestMarket> {
   const deployer = anvil.accounts[0].address;
   let nonce = 0;
   const funded = new Set<string>();
-  const limits = new Map<string, NodeLimits>();
 
   async function transact(from: Address, data: Hex, to?: Address): Promise<Hex> {
     const call = { from, data, gas: "0x1c9c380", ...(to === undefined ? {} : { to }) };
@@ -119,10 +125,8 @@ async function deploy(anvil: Anvil): Promise<TestMarket> {
   }
 
   const identity = await create("identity/IdentityRegistry.sol/IdentityRegistry.json");
-  const market = await create("market/JobMarket.sol/JobMarket.json", [
-    identity,
-    "0x000000000000000000000000000000000000dEaD",
-  ]);
+  const desk = await create("market/MarketDesk.sol/MarketDesk.json", [identity]);
+  const market = await create("market/JobMarket.sol/JobMarket.json", [identity, desk, SINK, deployer]);
   const token = await create("mocks/TestToken.sol/TestToken.json");
   const staking = (
     await chain.readContract({ address: market, abi: jobMarketAbi, functionName: "staking" })
@@ -180,6 +184,7 @@ async function deploy(anvil: Anvil): Promise<TestMarket> {
         validTo: (await self.now()) + 1_000_000,
         wgEndpoint: "127.0.0.1:51820",
         contentUrl,
+        profileCid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
       };
       await self.send(operator.address, identity, identityRegistryAbi, "publishNode", [
         operator.address,
@@ -195,24 +200,19 @@ async function deploy(anvil: Anvil): Promise<TestMarket> {
         memoryMiB: 8192,
         diskMiB: 4096,
         gpus: 0,
-        tokens: [token],
-        verifiers: [ZERO_ADDRESS],
-        arbiters: [ZERO_ADDRESS],
         ...replaced,
       };
-      limits.set(`${operator.address}|${index}`, set);
       await self.send(operator.address, market, jobMarketAbi, "setNodeLimits", [operator.address, index, set]);
     },
-    limitsOf({ operator, index }) {
-      const set = limits.get(`${operator.address}|${index}`);
-      if (set === undefined) throw new Error("no limits were set");
-      return set;
+    async setAccepted(operator, what, accepted = true) {
+      await self.send(operator, market, jobMarketAbi, "setAccepted", [operator, what, accepted]);
     },
     async node(name, index = 0) {
       const operator = await self.account(name);
       const node = { operator, index, key: await self.account(`${name} key ${index}`) };
       await self.publish(node);
       await self.setLimits(node);
+      await self.setAccepted(operator.address, [token]);
       await self.stake(operator.address, 1_000_000n);
       return node;
     },
@@ -239,19 +239,21 @@ async function deploy(anvil: Anvil): Promise<TestMarket> {
       });
       return { request, signature: await requester.signTypedData(requestTypedData(domain, request)) };
     },
-    async match({ request, signature }, offers) {
+    async match({ request, signature }, offers, operators) {
+      const tree = operators === undefined ? undefined : operatorTree(operators);
       const args = [
         request,
         signature,
         "0x",
         offers.map(({ offer }) => offer),
         offers.map((one) => one.signature),
-        offers.map(({ node }) => self.limitsOf(node)),
+        tree === undefined ? [] : offers.map(({ offer }) => tree.proofOf(offer.operator) ?? []),
       ] as const;
       await self.send(deployer, market, jobMarketAbi, "matchJob", args as never);
     },
-    async submit(terms, claim) {
-      await self.send(terms.offer.operator, market, jobMarketAbi, "submit", [terms, claim]);
+    terms: (request, offer, replica = 0) => termsOf(domain, request, offer, replica),
+    async submit(terms, claim, proof = "0x") {
+      await self.send(terms.assignment.operator, market, jobMarketAbi, "submit", [terms, claim, proof]);
     },
     stop: () => anvil.stop(),
   };

@@ -1,4 +1,4 @@
-import { offerHashOf } from "@berth/protocol";
+import { offerHashOf, operatorTree } from "@berth/protocol";
 import type { Book, BookOffer, OpenRequest } from "../../../indexer/src/book/book.ts";
 import type { Hold } from "../../../indexer/src/book/holds.ts";
 import { address, aNode, anOrder, type Step, TOKEN } from "./books.ts";
@@ -21,7 +21,13 @@ export function apply(book: Book, held: Hold[], step: Step, i: number): OpenRequ
       return undefined;
     }
     case "stake":
-      book.setFreeStake(address(step.operator), TOKEN, step.amount);
+      book.setStake(address(step.operator), TOKEN, { free: step.free, locked: step.locked });
+      return undefined;
+    case "accept":
+      book.setAccepted(address(step.operator), TOKEN, step.accepted);
+      return undefined;
+    case "pause":
+      book.setPaused(step.paused);
       return undefined;
     case "balance":
       book.setBalance(anOrder(1).request.payer, TOKEN, step.amount);
@@ -30,8 +36,14 @@ export function apply(book: Book, held: Hold[], step: Step, i: number): OpenRequ
       if (held.length > 0) held.splice(step.at % held.length, 1);
       return undefined;
     case "request":
-      return anOrder(i, step.request, 1000 + (i % 3), step.posted);
+      return toOrder(step, i);
   }
+}
+
+function toOrder({ request, posted, listed }: Extract<Step, { kind: "request" }>, i: number): OpenRequest {
+  const operators = listed?.map(address) ?? null;
+  const root = operators === null ? {} : { operators: operatorTree(operators).root };
+  return anOrder(i, { ...request, ...root }, 1000 + (i % 3), posted, operators);
 }
 
 function toBookOffer({ offer, seq }: Extract<Step, { kind: "offer" }>, i: number): BookOffer {

@@ -1,9 +1,18 @@
-import { addressSchema, type Hex, MarketError, toJson } from "@berth/protocol";
+import { addressSchema, type Hex, MarketError, MODE, toJson } from "@berth/protocol";
 import { z } from "zod";
 import type { Query } from "../../store/database.ts";
 import { requests } from "../../store/orders.ts";
 import { loadRows, selectRows } from "../../store/rows.ts";
-import { type JobRow, jobStates, jobs, nodes, type ReplicaRow, replicas } from "../../store/tables.ts";
+import {
+  type JobRow,
+  jobStates,
+  jobs,
+  type LeaseRow,
+  leases,
+  nodes,
+  type ReplicaRow,
+  replicas,
+} from "../../store/tables.ts";
 import { decodeCursor, pageOf } from "../cursor.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
@@ -66,39 +75,59 @@ async function jobItems(query: Query, rows: readonly JobRow[]) {
   const those = "WHERE t.job_id IN (SELECT unhex(value) FROM json_array_elements_text($1::json))";
   const parts = await selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, [ids]);
   const signed = await selectRows(query, requests, those, [ids]);
+  const kept = await selectRows(query, leases, those, [ids]);
   const serving = await loadRows(query, nodes, uniqueNodes(parts.map(({ operator, index }) => ({ operator, index }))));
-  const sourcesOf = new Map(signed.map(({ jobId, sources }) => [jobId, sources]));
+  const signedOf = new Map(signed.map((row) => [row.jobId, row]));
+  const leaseOf = new Map(kept.map((row) => [`${row.jobId}|${row.replica}`, row]));
   const contentUrlOf = ({ operator, index }: ReplicaRow) =>
     serving.find((node) => node.operator === operator && node.index === index)?.contentUrl || null;
   return rows.map(({ openReplicas, firstBlock, firstLog, ...job }) => ({
     ...job,
-    sources: sourcesOf.get(job.jobId) ?? [],
-    replicas: parts.filter(({ jobId }) => jobId === job.jobId).map((part) => replicaItem(part, contentUrlOf(part))),
+    request: job.request ?? signedOf.get(job.jobId)?.request ?? null,
+    sources: signedOf.get(job.jobId)?.sources ?? [],
+    replicas: parts
+      .filter(({ jobId }) => jobId === job.jobId)
+      .map((part) => ({
+        ...replicaItem(part),
+        lease: job.job?.["mode"] === MODE.lease ? leaseItem(leaseOf.get(`${part.jobId}|${part.replica}`)) : null,
+        contentUrl: contentUrlOf(part),
+      })),
   }));
 }
 
-function replicaItem(row: ReplicaRow, contentUrl: string | null) {
-  const { replica, operator, index, state, offerHash, offer, deposit, matchedAt, submittedAt } = row;
-  const { charge, refund, slashed, compensation, reason } = row;
+function replicaItem(row: ReplicaRow) {
+  const { replica, operator, index, state, offerHash, rateX18, baseCharge, deposit, commitment } = row;
+  const { matchedAt, submittedAt, lastAt, disputedAt, award, charge, refund, slashed, reason } = row;
   return {
     replica,
     operator,
     index,
     state,
-    offerHash,
-    offer,
+    assignment: { replica, operator, index, offerHash, rateX18, baseCharge },
     deposit,
+    commitment,
     matchedAt,
-    submittedAt: submittedAt === 0 ? null : submittedAt,
+    submittedAt,
+    lastAt: lastAt || null,
     claim: claimOf(row),
+    disputedAt,
+    award,
     charge,
     refund,
     slashed,
-    compensation,
     reason,
-    contentUrl,
-    transactions: { matched: row.matchedTx, submitted: row.submittedTx, ended: row.endedTx },
+    transactions: {
+      matched: row.matchedTx,
+      submitted: row.submittedTx,
+      disputed: row.disputedTx,
+      ended: row.endedTx,
+    },
   };
+}
+
+function leaseItem(row: LeaseRow | undefined) {
+  const { chargedSeconds = 0, addedSeconds = 0, closingAt = 0, closingBy = null } = row ?? {};
+  return { chargedSeconds, addedSeconds, closingAt: closingAt || null, closingBy };
 }
 
 function claimOf({ resultHash, resultBytes, claimed }: ReplicaRow): object | null {

@@ -2,7 +2,8 @@ import { addressSchema, didOf, type Hex, MarketError, meshAddress, meshSubnet, t
 import { z } from "zod";
 import type { Query } from "../../store/database.ts";
 import { selectRows } from "../../store/rows.ts";
-import { balances, type NodeRow, nodes, type StakeRow, stakes } from "../../store/tables.ts";
+import type { Row } from "../../store/table.ts";
+import { acceptances, balances, type NodeRow, nodes, owed, type StakeRow, stakes } from "../../store/tables.ts";
 import { decodeCursor, pageOf } from "../cursor.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
@@ -25,13 +26,11 @@ export const listNodes = route({
        ORDER BY t.operator, t.index LIMIT $3::int`,
       [operator, String(index), limit + 1],
     );
-    const held = await stakesOf(
-      db.query,
-      rows.map((row) => row.operator),
-    );
+    const operators = rows.map((row) => row.operator);
+    const behind = { held: await stakesOf(db.query, operators), accepted: await acceptedBy(db.query, operators) };
     return pageOf(rows, limit, {
       key: (row) => [row.operator, row.index],
-      item: (row) => nodeItem(row, held, deployment.chainId),
+      item: (row) => nodeItem(row, behind, deployment.chainId),
     });
   },
 });
@@ -53,7 +52,10 @@ export const getNode = route({
   async handle({ params: { operator, index } }, { db, deployment }) {
     const where = "WHERE t.operator = unhex($1) AND t.index = $2::bigint AND (t.key IS NOT NULL OR t.revoked)";
     const [row] = await selectRows(db.query, nodes, where, [operator, String(index)]);
-    if (row !== undefined) return nodeItem(row, await stakesOf(db.query, [operator]), deployment.chainId);
+    if (row !== undefined) {
+      const behind = { held: await stakesOf(db.query, [operator]), accepted: await acceptedBy(db.query, [operator]) };
+      return nodeItem(row, behind, deployment.chainId);
+    }
     throw new MarketError("NODE_NOT_FOUND", `Operator ${operator} has never published a node ${index}.`);
   },
 });
@@ -61,16 +63,18 @@ export const getNode = route({
 export const getAccount = route({
   method: "get",
   path: "/accounts/{address}",
-  summary: "Balances in the market and stakes of an account.",
+  summary: "Balances in the market and stakes of an account, and what slashes left for it.",
   params: z.strictObject({ address: addressSchema }),
   answer: shape.accountItem,
   async handle({ params: { address } }, { db }) {
     const held = await selectRows(db.query, balances, "WHERE t.account = unhex($1) ORDER BY t.token", [address]);
+    const left = await selectRows(db.query, owed, "WHERE t.account = unhex($1) ORDER BY t.token", [address]);
     const staked = await stakesOf(db.query, [address]);
     return {
       account: address,
       balances: held.map(({ token, amount }) => ({ token, amount })),
       stakes: staked.map(({ operator, ...stake }) => stake),
+      owed: left.map(({ token, amount }) => ({ token, amount })),
     };
   },
 });
@@ -80,9 +84,20 @@ async function stakesOf(query: Query, operators: readonly Hex[]): Promise<StakeR
   return selectRows(query, stakes, `${those} ORDER BY t.operator, t.token`, [toJson([...new Set(operators)])]);
 }
 
-function nodeItem(row: NodeRow, held: readonly StakeRow[], chainId: number) {
-  const { operator, index, key, validTo, wgKey, prefix, wgEndpoint, contentUrl, keyVersion, epoch, limits } = row;
-  const { active, cpuMilli, memoryMiB, diskMiB, gpus, revoked } = row;
+async function acceptedBy(query: Query, operators: readonly Hex[]): Promise<Row<typeof acceptances>[]> {
+  const those = "WHERE t.accepted AND t.operator IN (SELECT unhex(value) FROM json_array_elements_text($1::json))";
+  return selectRows(query, acceptances, `${those} ORDER BY t.operator, t.what`, [toJson([...new Set(operators)])]);
+}
+
+/** What stands behind nodes. */
+interface Behind {
+  held: readonly StakeRow[];
+  accepted: readonly Row<typeof acceptances>[];
+}
+
+function nodeItem(row: NodeRow, { held, accepted }: Behind, chainId: number) {
+  const { operator, index, key, validTo, wgKey, prefix, wgEndpoint, contentUrl, profileCid } = row;
+  const { keyVersion, epoch, limits, active, cpuMilli, memoryMiB, diskMiB, gpus, declinedAt, revoked } = row;
   const stakes = held.filter((stake) => stake.operator === operator);
   return {
     operator,
@@ -95,10 +110,13 @@ function nodeItem(row: NodeRow, held: readonly StakeRow[], chainId: number) {
     meshAddress: prefix === null ? null : meshAddress(prefix),
     wgEndpoint: wgEndpoint || null,
     contentUrl: contentUrl || null,
+    profileCid: profileCid || null,
     keyVersion,
     epoch,
     use: { active, cpuMilli, memoryMiB, diskMiB, gpus },
+    declinedAt: declinedAt === 0 ? null : declinedAt,
     limits,
+    accepts: accepted.filter((one) => one.operator === operator).map(({ what }) => what),
     freeStake: Object.fromEntries(stakes.map(({ token, free }) => [token, free])),
     revoked,
   };

@@ -21,8 +21,8 @@ export const postOffer = route({
   problems: ["ORDER_INVALID", "OFFER_EXPIRED", "NODE_UNKNOWN", "WRONG_EPOCH", "BAD_SIGNATURE", "OFFER_SUPERSEDED"],
   async handle({ body }, context) {
     requireCaughtUp(context);
-    const { db, live, deployment, now, matcher } = context;
-    const options = { db, live, deployment, now: now(), nowMs: Date.now() };
+    const { db, live, deployment, rpc, now, matcher } = context;
+    const options = { rpc, db, live, deployment, now: now(), nowMs: Date.now() };
     const offerHash = await takeOffer(body.offer, body.signature, options);
     matcher?.wake();
     return { offerHash };

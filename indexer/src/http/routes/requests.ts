@@ -1,4 +1,4 @@
-import { bytesSchema, type Hex, type JobId, MarketError, requestSchema } from "@berth/protocol";
+import { addressSchema, bytesSchema, type Hex, type JobId, MarketError, requestSchema } from "@berth/protocol";
 import { z } from "zod";
 import type { OpenRequest } from "../../book/book.ts";
 import { createHolds } from "../../book/holds.ts";
@@ -20,6 +20,7 @@ export const postRequest = route({
     request: requestSchema,
     signature: bytesSchema,
     payerSignature: bytesSchema.default("0x"),
+    operators: z.array(addressSchema).min(1).max(500).optional(),
     sources: sourcesSchema,
   }),
   status: 202,
@@ -28,6 +29,7 @@ export const postRequest = route({
     "ORDER_INVALID",
     "REQUEST_EXPIRED",
     "REQUEST_UNSOUND",
+    "OPERATORS_MISMATCH",
     "BAD_SIGNATURE",
     "REQUEST_CLOSED",
     "TOO_MANY_REQUESTS",
@@ -57,6 +59,7 @@ export const getRequest = route({
       jobId,
       state: stateOf(signed, job, context.now()),
       request,
+      operators: signed?.operators ?? null,
       sources: signed?.sources ?? [],
       receivedAt:
         signed === undefined ? (job?.postedAt ?? job?.matchedAt ?? 0) : Math.floor(signed.receivedAtMs / 1000),
@@ -87,6 +90,7 @@ export const explainRequest = route({
       payerSignature: signed?.payerSignature ?? "0x",
       posted: job?.state === "posted",
       receivedAtMs: signed?.receivedAtMs ?? 0,
+      operators: signed?.operators ?? null,
     };
     const { live, matcher, now } = context;
     const holds = createHolds(matcher?.holds() ?? []);
@@ -117,6 +121,6 @@ function tryItem({ attempt, atMs, state, offers, transaction, error }: TryRow) {
 
 function unknown(jobId: Hex): MarketError {
   return new MarketError("REQUEST_UNKNOWN", `No request ${jobId} is known here.`, {
-    hint: "Hand it in with POST /requests, or ask the indexer that has it.",
+    hint: "Hand it in with POST /requests, or ask the indexer that has it. Of one that is matched, /jobs/{jobId} has the terms.",
   });
 }

@@ -40,6 +40,7 @@ export const getStatus = route({
       lagBlocks,
       offers: live.book.size,
       requests: live.openRequests(now()).length,
+      paused: live.book.paused,
       matcher: matcher?.address.toLowerCase() ?? null,
       lastError: trouble,
     };
