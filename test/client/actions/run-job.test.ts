@@ -252,8 +252,17 @@ describe("runJob", function () {
       stop.abort(new Error("seen"));
     };
     const serve = { host: "127.0.0.1", port: 0, url: "http://requester.example:1234" };
-    await runJob(client, options({ post: true, serve }), { onProgress, signal: stop.signal }).catch(() => undefined);
-    expect((await getJob(client, jobId as never)).state).to.equal("posted");
+    const operators = [market.operator.address];
+    let listed: readonly string[] | undefined;
+    market.onRequest = async (ordered) => {
+      listed = ordered.operators;
+    };
+    const posting = runJob(client, options({ post: true, operators, serve }), { onProgress, signal: stop.signal });
+    await posting.catch(() => undefined);
+    const { state, request } = await getJob(client, jobId as never);
+    expect(state).to.equal("posted");
+    expect(request?.operators).to.equal(operatorTree(operators).root);
+    expect(listed).to.deep.equal(operators); // the chain has their root alone
     expect(await contentUrlOf(client, client.wallet?.address ?? "0x")).to.equal("http://requester.example:1234");
     await cancel(client, jobId as never);
     expect((await getJob(client, jobId as never)).state).to.equal("cancelled");

@@ -275,6 +275,7 @@ describe("verifyJob", function () {
     const cheaper = { ...replica.terms, job: { ...replica.terms.job, bond: 0n } };
     const lied = { ...found, order: { ...order, bond: 0n } };
     expect(await failed(lied, { ...replica, terms: cheaper })).to.deep.equal(["commitment"]);
+    expect(await failed(lied, replica)).to.deep.equal(["terms"]);
   });
 
   it("charges what both sides signed", async () => {
