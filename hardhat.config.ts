@@ -17,5 +17,5 @@ export default defineConfig({
   },
   paths: { sources: "contracts", tests: { mocha: "test/contracts", solidity: "test/contracts" } },
   networks: { devnet: { type: "http", chainType: "l1", url: process.env["BERTH_RPC_URL"] ?? "http://127.0.0.1:8545" } },
-  test: { solidity: { fuzz: { runs: 256 }, invariant: { runs: 64, depth: 50, failOnRevert: true } } },
+  test: { solidity: { fuzz: { runs: 256 }, invariant: { runs: 256, depth: 100, failOnRevert: true } } },
 });

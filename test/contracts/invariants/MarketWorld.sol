@@ -3,22 +3,29 @@ pragma solidity 0.8.37;
 
 import {NodeProfile} from "../../../contracts/identity/IIdentityRegistry.sol";
 import {IdentityRegistry} from "../../../contracts/identity/IdentityRegistry.sol";
+import {IJobMarket} from "../../../contracts/market/IJobMarket.sol";
 import {JobMarket} from "../../../contracts/market/JobMarket.sol";
-import {NodeLimits, Offer, Request} from "../../../contracts/market/Orders.sol";
+import {MarketDesk} from "../../../contracts/market/MarketDesk.sol";
+import {Mode, NodeLimits, Offer, Request} from "../../../contracts/market/Orders.sol";
 import {TestToken} from "../../../contracts/mocks/TestToken.sol";
 import {IProviderStaking} from "../../../contracts/staking/IProviderStaking.sol";
+import {ErraticJudge} from "./ErraticJudge.sol";
 import {TestKit} from "./TestKit.sol";
 
 /// @notice The contracts and everybody who uses them: two requesters, one payer, three operators with a node each, a
-/// matcher and a stranger.
+/// matcher, an arbiter, a verifier that answers as it is told, a guardian and a stranger.
 abstract contract MarketWorld is TestKit {
     uint256 internal constant OPERATORS = 3;
     uint32 internal constant NODE_CPU = 4000; // what each node offers
     uint32 internal constant LIMIT_CPU = 6000; // what its operator allows
-    uint32 internal constant MAX_ACTIVE = 3;
+    uint16 internal constant MAX_ACTIVE = 3;
+    address internal constant SINK = address(0xdead);
 
     IdentityRegistry internal _identity = new IdentityRegistry();
-    JobMarket internal _market = new JobMarket(_identity, address(0xdead));
+    ErraticJudge internal _judge = new ErraticJudge();
+    address internal _guardian = address(0xa6);
+    IJobMarket internal _market =
+        IJobMarket(address(new JobMarket(_identity, address(new MarketDesk(_identity)), SINK, _guardian)));
     IProviderStaking internal _staking = _market.staking();
     TestToken internal _token = new TestToken();
 
@@ -26,8 +33,10 @@ abstract contract MarketWorld is TestKit {
     address internal _payer = VM.addr(0xa3);
     address internal _matcher = address(0xa4);
     address internal _stranger = address(0xa5);
+    address internal _arbiter = address(0xa7);
     address[3] internal _operators = [address(0xb1), address(0xb2), address(0xb3)];
     uint256[3] internal _keys = [uint256(0xc1), 0xc2, 0xc3];
+    address[] internal _everyKey; // also those that were replaced
 
     constructor() {
         VM.warp(1_800_000_000);
@@ -35,17 +44,20 @@ abstract contract MarketWorld is TestKit {
             _publish(i);
             VM.startPrank(_operators[i]);
             _market.setNodeLimits(_operators[i], 0, _limits());
+            _market.setAccepted(_operators[i], _accepted(), true);
             VM.stopPrank();
             _addStake(_operators[i], 1_000_000);
         }
         _addMoney(_requesters[0], 1e12);
         _addMoney(_requesters[1], 1e12);
         _addMoney(_payer, 1e12);
+        _addMoney(_stranger, 1e12);
     }
 
     function _publish(uint256 i) internal {
         NodeProfile memory profile;
         profile.key = VM.addr(_keys[i]);
+        _everyKey.push(profile.key);
         profile.wgKey = keccak256(abi.encode("wg", _keys[i]));
         profile.validTo = uint40(block.timestamp + 3650 days);
         bytes memory proof = _sign(_keys[i], _keyDigest(_operators[i], profile));
@@ -70,17 +82,17 @@ abstract contract MarketWorld is TestKit {
         VM.stopPrank();
     }
 
-    function _limits() internal view returns (NodeLimits memory limits) {
-        limits.maxBond = 50_000;
-        limits.maxActive = MAX_ACTIVE;
-        (limits.cpuMilli, limits.memoryMiB, limits.diskMiB, limits.gpus) = (LIMIT_CPU, 8192, 8192, 2);
-        limits.tokens = new address[](1);
-        limits.tokens[0] = address(_token);
-        limits.verifiers = new address[](1); // zero: optimistic
-        limits.arbiters = new address[](1); // zero: none
+    function _limits() internal pure returns (NodeLimits memory) {
+        return NodeLimits(50_000, MAX_ACTIVE, LIMIT_CPU, 8192, 8192, 2);
     }
 
-    function _offer(uint256 operator, uint256 seed) internal view returns (Offer memory offer) {
+    function _accepted() internal view returns (address[] memory what) {
+        what = new address[](3);
+        (what[0], what[1], what[2]) = (address(_token), address(_judge), _arbiter);
+    }
+
+    /// @dev An offer for `request`, whose judges it takes on.
+    function _offer(Request memory request, uint256 operator, uint256 seed) internal view returns (Offer memory offer) {
         seed = _mix(seed);
         offer.operator = _operators[operator];
         offer.epoch = _market.useOf(offer.operator, 0).epoch;
@@ -90,7 +102,9 @@ abstract contract MarketWorld is TestKit {
         offer.baseCharge = uint128(_bound(seed >> 64, 0, 1000));
         (offer.cpuMilli, offer.memoryMiB, offer.diskMiB, offer.gpus) = (NODE_CPU, 8192, 8192, 2);
         offer.maxSeconds = 4000;
+        offer.minHeartbeatSeconds = 60;
         offer.maxSettleSeconds = 1 days;
+        (offer.verifier, offer.arbiter, offer.arbiterFee) = (request.verifier, request.arbiter, request.arbiterFee);
         offer.maxBond = 50_000;
         offer.maxCompensationBps = 1000;
         offer.expiresAt = uint40(block.timestamp + 600);
@@ -115,7 +129,27 @@ abstract contract MarketWorld is TestKit {
         request.challengeWindow = uint32(_bound(seed >> 144, 0, 3600));
         request.bond = uint128(_bound(seed >> 160, 0, 50_000));
         request.compensationBps = uint16(_bound(seed >> 176, 0, 1000));
+        request.bounty = uint128(_bound(seed >> 192, 0, request.bond));
         request.nonce = bytes32(nonce);
+        uint256 kind = (seed >> 208) % 4;
+        if (kind == 1) _makeLease(request, seed >> 216);
+        if (kind >= 2) _makeJudged(request, seed >> 216, kind == 3);
+    }
+
+    function _makeLease(Request memory request, uint256 seed) private pure {
+        request.mode = Mode.Lease;
+        request.heartbeatSeconds = uint32(_bound(seed, 60, 900));
+        request.noticeSeconds = uint32(_bound(seed >> 16, 0, 3) * 300);
+        request.acceptWindow = uint32(_bound(seed >> 24, 0, 2 * request.heartbeatSeconds));
+    }
+
+    /// @dev An arbiter, a verifier, or both.
+    function _makeJudged(Request memory request, uint256 seed, bool verified) private view {
+        request.arbiterWindow = uint32(_bound(seed, 1, 3600));
+        if (verified) request.verifier = address(_judge);
+        if (verified && seed % 2 == 0) return;
+        (request.arbiter, request.challengeWindow) = (_arbiter, request.challengeWindow + 1);
+        request.arbiterFee = uint128(_bound(seed >> 16, 0, request.bond));
     }
 
     /// @dev Small seeds must not give small members all over.
