@@ -65,8 +65,8 @@ export function dataToQuorum(verifierData: Hex): Quorum | undefined {
 }
 
 /**
- * What is wrong with a job's quorum, as `QuorumVerifier.flawOf`. A node declines a job with a flaw: its results are never
- * judged, so the work would be for nothing.
+ * What is wrong with a job's quorum, as `QuorumVerifier.flawOf`. Nothing submitted for a job with a flaw is ever judged: it is
+ * refunded as undecided and no bond is lost. So a node gives such a job back, or submits anything in time, and does not work.
  */
 export function quorumFlaw(job: QuorumJob): QuorumFlaw | undefined {
   const quorum = dataToQuorum(job.verifierData);
