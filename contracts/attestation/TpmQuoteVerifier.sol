@@ -113,6 +113,7 @@ contract TpmQuoteVerifier is ITpmQuoteVerifier, EIP712 {
         // Nothing here can leave its bounds: there are 24 registers, and each turn takes one.
         unchecked {
             while (left != 0) {
+                // Behind the loop it would be found as well; here nothing outside the values is read.
                 if (values.length < next + 32) revert WrongPcrValues(values.length, pcrs);
                 uint256 others = left & (left - 1); // all but the lowest
                 if ((left ^ others) & measured != 0) {

@@ -122,6 +122,19 @@ describe("TpmQuoteVerifier#enrol", () => {
     expect((await tpmVerifier.verify.staticCall(evidence))[4]).to.equal(2n);
   });
 
+  it("takes one verdict of each second: the first", async () => {
+    const world = await loadFixture(enrolmentFor);
+    const { tpmVerifier, enrolment, issuedAt } = world;
+    await tpmVerifier.enrol(enrolment, await enrolmentVerdict(world, enrolment, world.members.slice(0, 3)));
+    const other = { ...enrolment, tier: 3 };
+    for (const again of [enrolment, other]) {
+      await expect(tpmVerifier.enrol(again, await enrolmentVerdict(world, again, world.members.slice(0, 3))))
+        .to.be.revertedWithCustomError(tpmVerifier, "VerdictSuperseded")
+        .withArgs(keyId, issuedAt, issuedAt);
+    }
+    expect((await tpmVerifier.enrolmentOf(tpm.x, tpm.y))[3]).to.equal(1n);
+  });
+
   it("is of no use to a verifier that measures nothing", async () => {
     const { committee } = await loadFixture(enrolmentFor);
     const factory = await ethers.getContractFactory("TpmQuoteVerifier");
