@@ -82,7 +82,8 @@ interface IMarketDesk {
     function claim(Terms calldata terms) external;
 
     /// @notice Pays for more seconds of a lease out of the caller's balance. Anyone may; refunds go to the payer.
-    /// @custom:reverts WrongMode, WrongState, WrongTerms, LeaseOver, AlreadyClosing, ZeroAmount, BalanceTooLow
+    /// @custom:reverts WrongMode, WrongState, WrongTerms, LeaseOver, LeaseTooLong, AlreadyClosing, ZeroAmount, NotController when the
+    /// caller's identity has another owner, BalanceTooLow
     /// @custom:emits LeaseToppedUp
     function topUp(Terms calldata terms, uint32 addedSeconds) external;
 

@@ -43,7 +43,7 @@ struct Request {
     uint128 arbiterFee; // token units, paid by the loser of a dispute
     uint32 arbiterWindow; // seconds the arbiter has; also how long an undecided verifier is waited for
     uint128 bond; // token units of stake that each operator locks, the most it can lose
-    uint128 bounty; // token units for whoever finalizes a missed deadline, out of the bond
+    uint128 bounty; // token units for whoever finalizes a missed deadline, at most a tenth of the bond
     uint16 compensationBps; // share of the deposit paid to the payer out of a slashed bond; at most 1,000
     uint128 minStake; // token units that each operator must have staked, the bond included
     bytes32 operators; // root of a Merkle tree of the only operators allowed; zero: anyone

@@ -32,6 +32,8 @@ abstract contract Leases is IMarketDesk, MarketState {
         if (addedSeconds == 0) revert ZeroAmount();
         if (_isOver(terms, replica, lease)) revert LeaseOver(jobId, index);
         if (lease.closingAt != 0) revert AlreadyClosing(jobId, index, lease.closingAt);
+        // An account whose owner was changed spends nothing by its old key.
+        if (!_controls(msg.sender)) revert NotController(msg.sender, msg.sender);
         uint256 held = _held(terms, lease);
         uint256 total = _paidSeconds(terms, lease) + addedSeconds;
         if (total > type(uint32).max) revert LeaseTooLong(jobId, index, total);

@@ -9,6 +9,8 @@ import {Job, JobId, Mode, NodeLimits, Offer, Request} from "../Orders.sol";
 /// @notice The same checks, in the same order, as `protocol/src/fit.ts`.
 library Fit {
     uint16 internal constant MAX_COMPENSATION_BPS = 1000;
+    /// @dev A bounty is at most a tenth of the bond.
+    uint128 internal constant MAX_BOUNTY_SHARE = 10;
     /// @dev The longest time to wait for a result, a heartbeat or the end of a notice.
     uint32 internal constant MAX_WAIT_SECONDS = 366 days;
 
@@ -18,7 +20,8 @@ library Fit {
         if (request.replicas == 0) _bad(jobId, "replicas");
         if (request.matcherTip > request.maxPrice) _bad(jobId, "matcherTip");
         if (request.compensationBps > MAX_COMPENSATION_BPS) _bad(jobId, "compensationBps");
-        if (request.bounty > request.bond) _bad(jobId, "bounty");
+        // Or whoever can make a node late would earn its bond.
+        if (request.bounty > request.bond / MAX_BOUNTY_SHARE) _bad(jobId, "bounty");
         if (request.submitWindow > MAX_WAIT_SECONDS) _bad(jobId, "submitWindow");
         if (request.heartbeatSeconds > MAX_WAIT_SECONDS) _bad(jobId, "heartbeatSeconds");
         if (request.noticeSeconds > MAX_WAIT_SECONDS) _bad(jobId, "noticeSeconds");

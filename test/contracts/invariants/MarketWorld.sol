@@ -129,7 +129,7 @@ abstract contract MarketWorld is TestKit {
         request.challengeWindow = uint32(_bound(seed >> 144, 0, 3600));
         request.bond = uint128(_bound(seed >> 160, 0, 50_000));
         request.compensationBps = uint16(_bound(seed >> 176, 0, 1000));
-        request.bounty = uint128(_bound(seed >> 192, 0, request.bond));
+        request.bounty = uint128(_bound(seed >> 192, 0, request.bond / 10));
         request.nonce = bytes32(nonce);
         uint256 kind = (seed >> 208) % 4;
         if (kind == 1) _makeLease(request, seed >> 216);
