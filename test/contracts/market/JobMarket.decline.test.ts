@@ -42,9 +42,12 @@ describe("JobMarket#decline", () => {
     const on = await loadFixture(runningJob);
     const { market, staking, token, requester, operator, nodeKey, terms, job, held, matchedAt } = on;
     await at(matchedAt + 30);
-    await expect(market.connect(nodeKey).decline(terms, 0))
+    const declining = market.connect(nodeKey).decline(terms, 0);
+    await expect(declining)
       .to.emit(market, "ReplicaRefunded")
       .withArgs(job, operator.address, 0, held, 0, Reason.Declined);
+    await expect(declining).to.emit(staking, "Unlocked").withArgs(operator.address, on.addresses.token, 1000);
+    await expect(declining).not.to.emit(staking, "Slashed");
     expect((await market.replicaOf(job, 0)).state).to.equal(State.Refunded);
     const declinedAt = BigInt(matchedAt + 30);
     expect(await market.useOf(operator, 0)).to.deep.equal([0n, 0n, 0n, 0n, 0n, 0n, declinedAt, true]);
@@ -134,7 +137,10 @@ describe("JobMarket#decline, more than once an hour", () => {
     const on = await loadFixture(runningJob);
     const { market, staking, token, operator, nodeKey, sink, terms } = on;
     const [small, none] = [await anotherMatch(on, "small", 3n), await anotherMatch(on, "none", 0n)];
-    for (const declined of [terms, small, none]) await market.connect(nodeKey).decline(declined, 0);
+    for (const declined of [terms, small]) await market.connect(nodeKey).decline(declined, 0);
+    const declining = market.connect(nodeKey).decline(none, 0);
+    await expect(declining).to.emit(market, "ReplicaRefunded");
+    for (const event of ["Unlocked", "Slashed"]) await expect(declining).not.to.emit(staking, event);
     expect(await staking.owedTo(sink, token)).to.equal(3n);
     expect(await staking.stakeOf(operator, token)).to.deep.equal([10n * DOLLAR - 3n, 0n]);
     await expectNothingLost(on);
