@@ -194,6 +194,13 @@ describe("DcapQuoteVerifier#verify", () => {
     }
   });
 
+  it("takes hardening with an empty list of advisories for hardening that nobody explains", async () => {
+    const { verifier, dcap } = await loadFixture(dcapVerifier);
+    const hardening = output({ bodyType: SGX, body: aBody(SGX), status: TCB.hardening });
+    await dcap.set(answer(true, ethers.concat([hardening, coder.encode(["string[]"], [[]])])), false);
+    expect((await verifier.verify.staticCall(aQuote))[4]).to.equal(1n);
+  });
+
   it("passes the reason of a refusal on, said or thrown", async () => {
     const { verifier, dcap } = await loadFixture(dcapVerifier);
     const reason = ethers.hexlify(ethers.toUtf8Bytes("Failed to verify X509 Chain"));
