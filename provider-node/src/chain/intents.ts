@@ -1,19 +1,22 @@
 import { type DecodedLog, decodeLogs, type FollowedBlock } from "@berth/chain";
 import {
   type Address,
+  type Assignment,
+  assignmentSchema,
   type Deployment,
   didAttributes,
   type Hex,
   identityRegistryAbi,
+  type Job,
   type JobId,
   jobMarketAbi,
-  type Offer,
-  offerSchema,
+  jobSchema,
   orderToJson,
   type Request,
   requestSchema,
 } from "@berth/protocol";
 import { hexToString, stringToHex } from "viem";
+import type { ChainView } from "../core/states.ts";
 import type { JobRow, RegistryNode } from "../store/journal.ts";
 
 /** Whose events matter. */
@@ -22,10 +25,13 @@ export interface NodeId {
   index: number;
 }
 
+/** What became of a replica: the chain's view of it from then on. */
+export type ReplicaEvent = Exclude<ChainView, "active" | "dropped">;
+
 /** What one log means for this node. `at` orders them within their block. */
 export type Intent = { at: number } & (
   | { kind: "matched"; job: Omit<JobRow, "chain" | "droppedAt"> }
-  | { kind: "submitted" | "settled" | "refunded"; jobId: JobId; replica: number }
+  | { kind: ReplicaEvent; jobId: JobId; replica: number }
   | { kind: "posted"; jobId: JobId; request: Request }
   | { kind: "closed"; jobId: JobId }
   | { kind: "node"; operator: Address; index: number; node: RegistryNode | null }
@@ -43,17 +49,16 @@ const MAX_URL_BYTES = 2048;
 export function intentsOf(block: FollowedBlock, me: NodeId, deployment: Deployment): Intent[] {
   const from = (address: Address) => block.logs.filter((log) => log.address === address);
   const market = decodeLogs(jobMarketAbi, from(deployment.market));
-  const requests = new Map<string, Request>();
-  for (const log of market)
-    if (log.eventName === "JobMatched") requests.set(log.args.jobId, requestOf(log.args.request as Request));
+  const jobs = new Map<string, Job>();
+  for (const log of market) if (log.eventName === "JobMatched") jobs.set(log.args.jobId, jobOf(log.args.job as Job));
   const intents = [
-    ...market.map((log) => fromMarket(log, requests, me, block.timestamp)),
+    ...market.map((log) => fromMarket(log, jobs, me, block.timestamp)),
     ...decodeLogs(identityRegistryAbi, from(deployment.identity)).map(fromIdentity),
   ];
   return intents.filter((intent) => intent !== undefined).sort((a, b) => a.at - b.at);
 }
 
-function fromMarket(event: MarketLog, requests: Map<string, Request>, me: NodeId, time: number): Intent | undefined {
+function fromMarket(event: MarketLog, jobs: Map<string, Job>, me: NodeId, time: number): Intent | undefined {
   const at = event.log.logIndex;
   switch (event.eventName) {
     case "RequestPosted":
@@ -67,24 +72,31 @@ function fromMarket(event: MarketLog, requests: Map<string, Request>, me: NodeId
     case "JobMatched":
       return { at, kind: "closed", jobId: event.args.jobId as JobId };
     case "ReplicaMatched": {
-      const { jobId, replica, offerHash, deposit } = event.args;
-      const offer = offerSchema.parse(orderToJson(event.args.offer as Offer));
-      const request = requests.get(jobId);
-      if (request === undefined || !isMine(offer, me)) return undefined;
-      const job = { jobId: jobId as JobId, replica, request, offer, offerHash, matchedAt: time, deposit };
-      return { at, kind: "matched", job };
+      const job = jobs.get(event.args.jobId);
+      const assignment = assignmentSchema.parse(orderToJson(event.args.assignment as Assignment));
+      if (job === undefined || !isMine(assignment, me)) return undefined;
+      const { jobId } = job;
+      const { replica } = assignment;
+      return { at, kind: "matched", job: { jobId, replica, terms: { job, assignment }, matchedAt: time } };
     }
     case "ResultSubmitted":
+      return ofReplica(event.args, event.args.judging ? "judging" : "submitted");
     case "ReplicaSettled":
-    case "ReplicaRefunded": {
-      if (event.args.operator.toLowerCase() !== me.operator) return undefined;
-      const kind = ({ ResultSubmitted: "submitted", ReplicaSettled: "settled", ReplicaRefunded: "refunded" } as const)[
-        event.eventName
-      ];
-      return { at, kind, jobId: event.args.jobId as JobId, replica: event.args.replica };
+      return ofReplica(event.args, "settled");
+    case "ReplicaRefunded":
+      return ofReplica(event.args, "refunded");
+    case "ReplicaDisputed": {
+      // Names no operator; whether the replica is one of this node's, the journal knows.
+      const { jobId, replica } = event.args;
+      return { at, kind: "disputed", jobId: jobId as JobId, replica };
     }
     default:
       return undefined;
+  }
+
+  function ofReplica(args: { jobId: Hex; operator: Address; replica: number }, kind: ReplicaEvent): Intent | undefined {
+    if (args.operator.toLowerCase() !== me.operator) return undefined;
+    return { at, kind, jobId: args.jobId as JobId, replica: args.replica };
   }
 }
 
@@ -129,6 +141,10 @@ function requestOf(decoded: Request): Request {
   return requestSchema.parse(orderToJson(decoded));
 }
 
-function isMine(offer: Offer, me: NodeId): boolean {
-  return offer.operator === me.operator && offer.index === me.index;
+function jobOf(decoded: Job): Job {
+  return jobSchema.parse(orderToJson(decoded));
+}
+
+function isMine({ operator, index }: Assignment, me: NodeId): boolean {
+  return operator === me.operator && index === me.index;
 }

@@ -9,7 +9,6 @@ import {
   providerStakingAbi,
   ZERO_ADDRESS,
 } from "@berth/protocol";
-import { encodeAbiParameters, keccak256 } from "viem";
 
 /** How the contracts see a node. */
 export interface Registration {
@@ -22,7 +21,8 @@ export interface Registration {
   wgKey: Hex;
   keyVersion: number;
   epoch: number;
-  limitsHash: Hex;
+  /** What the operator lets the node commit to; all zero until it was said. */
+  limits: NodeLimits;
   /** Who may register and withdraw for the operator. */
   controller: Address;
   deactivated: boolean;
@@ -35,12 +35,12 @@ export async function readRegistration(
 ): Promise<Registration> {
   const { client } = rpc;
   const registry = { address: identity, abi: identityRegistryAbi } as const;
-  const [node, controller, deactivated, use, limitsHash] = await Promise.all([
+  const [node, controller, deactivated, use, limits] = await Promise.all([
     client.readContract({ ...registry, functionName: "nodeOf", args: [operator, index] }),
     client.readContract({ ...registry, functionName: "controllerOf", args: [operator] }),
     client.readContract({ ...registry, functionName: "deactivated", args: [operator] }),
     client.readContract({ address: market, abi: jobMarketAbi, functionName: "useOf", args: [operator, index] }),
-    client.readContract({ address: market, abi: jobMarketAbi, functionName: "limitsHashOf", args: [operator, index] }),
+    client.readContract({ address: market, abi: jobMarketAbi, functionName: "limitsOf", args: [operator, index] }),
   ]).catch((error: unknown) => {
     throw toMarketError(error, { action: "Reading the node's registration" });
   });
@@ -54,7 +54,7 @@ export async function readRegistration(
     wgKey,
     keyVersion,
     epoch,
-    limitsHash,
+    limits,
     controller: lower(controller),
     deactivated,
   };
@@ -72,12 +72,28 @@ export async function readStake(
   });
 }
 
-/** What the market stores of a node's limits: `keccak256(abi.encode(limits))`. */
-export function limitsHashOf(limits: NodeLimits): Hex {
-  const setter = jobMarketAbi.find((item) => item.type === "function" && item.name === "setNodeLimits");
-  const type = setter?.type === "function" ? setter.inputs[2] : undefined;
-  if (type === undefined) throw new Error("the market's ABI lacks setNodeLimits");
-  return keccak256(encodeAbiParameters([type], [limits] as never));
+/** Which of `what` (tokens, verifiers, arbiters) the operator does not let its nodes sign for yet. */
+export async function readNotAccepted(
+  rpc: Rpc,
+  { market }: Deployment,
+  { operator, what }: { operator: Address; what: readonly Address[] },
+): Promise<Address[]> {
+  const call = { address: market, abi: jobMarketAbi, functionName: "accepts" } as const;
+  const accepted = await Promise.all(
+    what.map((item) => rpc.client.readContract({ ...call, args: [operator, item] })),
+  ).catch((error: unknown) => {
+    throw toMarketError(error, { action: "Reading what the operator accepts" });
+  });
+  return what.filter((_, at) => accepted[at] !== true);
+}
+
+/** Has the operator said what the node may commit to? */
+export function hasLimits({ limits }: Registration): boolean {
+  return limits.maxActive > 0;
+}
+
+export function areLimits(stored: NodeLimits, wanted: NodeLimits): boolean {
+  return (Object.keys(wanted) as (keyof NodeLimits)[]).every((name) => stored[name] === wanted[name]);
 }
 
 export function isPublished({ key }: Registration): boolean {

@@ -12,13 +12,16 @@ import {
 import { BaseError, ContractFunctionRevertedError, encodeFunctionData } from "viem";
 import { connectChain } from "../chain/connect.ts";
 import { readKey } from "../chain/keys.ts";
-import { limitsHashOf, readRegistration } from "../chain/registration.ts";
+import { areLimits, readNotAccepted, readRegistration } from "../chain/registration.ts";
 import { type Config, keyFileOf, need, wgKeyFileOf } from "../config.ts";
-import { limitsFor } from "../core/offer.ts";
+import { acceptedBy, limitsFor } from "../core/offer.ts";
 import { capacityOf } from "../jobs/doctor.ts";
 import type { Context } from "../log.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
 import { assertController, openOperator, type Sent } from "./operator.ts";
+
+/** CID of a document about the node; this node publishes none. */
+const NO_PROFILE = "";
 
 export interface RegisterAnswer {
   did: string;
@@ -39,7 +42,10 @@ export interface RegisterOptions {
   validDays: number;
 }
 
-/** Publishes the node's keys and addresses, then the limits that the operator sets for it. May be repeated. */
+/**
+ * Publishes the node's keys and addresses, then the limits that the operator sets for it and what it accepts. May be
+ * repeated: what is as it should be costs nothing.
+ */
 export async function register(config: Config, options: RegisterOptions, context: Context): Promise<RegisterAnswer> {
   const operator = need(config, "operator");
   const { rpc, deployment } = await connectChain(config, context);
@@ -56,7 +62,15 @@ export async function register(config: Config, options: RegisterOptions, context
     const registry = { chainId: rpc.chainId, registry: deployment.identity };
     const keyProof = await hot.signTypedData(nodeKeyTypedData(registry, { operator, index: config.index, wgKey }));
     const wgEndpoint = config.mesh.enabled ? (config.mesh.endpoint ?? "") : "";
-    const profile = { index: config.index, key: hot.address, wgKey, validTo, wgEndpoint, contentUrl };
+    const profile = {
+      index: config.index,
+      key: hot.address,
+      wgKey,
+      validTo,
+      wgEndpoint,
+      contentUrl,
+      profileCid: NO_PROFILE,
+    };
     const salt = await freeSalt(rpc, deployment.identity, {
       operator,
       profile,
@@ -70,13 +84,18 @@ export async function register(config: Config, options: RegisterOptions, context
     });
     transactions.push(await wallet.send("publish node", { to: deployment.identity, data }));
 
-    const { token } = config.offers;
-    if (token !== undefined) {
-      const limits = limitsFor(token, capacityOf(config), config.offers);
-      if (limitsHashOf(limits) !== found.limitsHash) {
+    if (config.offers.token !== undefined) {
+      const limits = limitsFor(capacityOf(config), config.offers);
+      if (!areLimits(found.limits, limits)) {
         const args = [operator, config.index, limits] as const;
         const setLimits = encodeFunctionData({ abi: jobMarketAbi, functionName: "setNodeLimits", args });
         transactions.push(await wallet.send("set limits", { to: deployment.market, data: setLimits }));
+      }
+      const missing = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
+      if (missing.length > 0) {
+        const args = [operator, missing, true] as const;
+        const setAccepted = encodeFunctionData({ abi: jobMarketAbi, functionName: "setAccepted", args });
+        transactions.push(await wallet.send("set accepted", { to: deployment.market, data: setAccepted }));
       }
     }
     const key = hot.address.toLowerCase() as Address;
@@ -136,4 +155,5 @@ interface Profile {
   validTo: number;
   wgEndpoint: string;
   contentUrl: string;
+  profileCid: string;
 }

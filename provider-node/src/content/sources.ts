@@ -28,7 +28,7 @@ export async function sourcesOf(
   context: Context,
 ): Promise<Source[]> {
   const hints = await Promise.all(indexers.map((base) => askIndexer(base, job.jobId, context)));
-  const own = chain.contentUrl(job.request.requester, now());
+  const own = chain.contentUrl(job.terms.job.requester, now());
   const named = [...hints.flat(), ...(own === undefined ? [] : [own])].map(plain);
   const trusted = new Set(gateways.map(plain));
   const urls = new Set([...named, ...trusted]);

@@ -1,10 +1,10 @@
-import { documentHash, MarketError, parseSpec, type Request, type Spec, traitBits } from "@berth/protocol";
+import { documentHash, type Job, MarketError, parseSpec, type Spec, ZERO_ADDRESS } from "@berth/protocol";
 
 /**
- * Reads the spec that a request commits to. Throws SPEC_INVALID when it is not one, does not hash to the request's
- * `specHash`, promises other resources or times than the request pays for, or asks for what nodes do not run.
+ * Reads the spec that a job commits to. Throws SPEC_INVALID when it is not one, does not hash to the job's `specHash`,
+ * promises other resources or times than the job pays for, or asks for what nodes do not run.
  */
-export function readSpec(bytes: Uint8Array, request: Request): Spec {
+export function readSpec(bytes: Uint8Array, job: Job): Spec {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -13,41 +13,30 @@ export function readSpec(bytes: Uint8Array, request: Request): Spec {
   }
   const spec = parseSpec(value);
   // The bytes were fetched by this hash; a spec in another form than the canonical one has no agreed meaning.
-  if (documentHash(spec) !== request.specHash.toLowerCase()) {
+  if (documentHash(spec) !== job.specHash.toLowerCase()) {
     throw new MarketError("SPEC_INVALID", "The spec's canonical form does not have the hash that the request names.");
   }
-  const wrong = disagreements(spec, request)[0];
+  const wrong = disagreements(spec, job)[0];
   if (wrong !== undefined) throw new MarketError("SPEC_INVALID", wrong);
   return spec;
 }
 
-/** Every way in which a valid spec cannot be run under `request`, as sentences. Pure. */
-export function disagreements(spec: Spec, request: Request): string[] {
+/** Every way in which a valid spec cannot be run under `job`, as sentences. Pure. */
+export function disagreements(spec: Spec, job: Job): string[] {
   const found: string[] = [];
   for (const field of ["cpuMilli", "memoryMiB", "diskMiB", "gpus"] as const) {
-    const [said, paid] = [spec.resources[field], request[field]];
+    const [said, paid] = [spec.resources[field], job[field]];
     if (said !== paid) found.push(`The spec asks for ${said} ${field}, but the request for ${paid}.`);
   }
   const { runSeconds } = spec.timeouts;
-  if (runSeconds !== request.maxSeconds) {
-    found.push(`The spec's runSeconds are ${runSeconds}, but the request's maxSeconds ${request.maxSeconds}.`);
+  if (runSeconds !== job.maxSeconds) {
+    found.push(`The spec's runSeconds are ${runSeconds}, but the request's maxSeconds ${job.maxSeconds}.`);
   }
   if (spec.network.mode !== "none") found.push(`The network mode "${spec.network.mode}" is not served; use "none".`);
   if (spec.resources.gpus > 0) found.push("This node runs no jobs with GPUs.");
   if (spec.isolation !== "container") found.push(`The isolation "${spec.isolation}" is not served; use "container".`);
-  if (spec.verification === "quorum" && request.verifier === zero) {
+  if (spec.verification === "quorum" && job.verifier === ZERO_ADDRESS) {
     found.push("The spec asks for a quorum, but the request names no verifier.");
   }
-  if (spec.attestation !== "none" && !wants(request, spec.attestation)) {
-    found.push(
-      `The spec asks for ${spec.attestation} evidence, but the request lacks the trait attest-${spec.attestation}.`,
-    );
-  }
   return found;
-}
-
-const zero = "0x0000000000000000000000000000000000000000";
-
-function wants(request: Request, kind: "tpm2" | "exec"): boolean {
-  return ((request.traits >> BigInt(traitBits[`attest-${kind}`])) & 1n) === 1n;
 }

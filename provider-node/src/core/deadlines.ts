@@ -1,4 +1,5 @@
-import type { Request, Spec } from "@berth/protocol";
+import type { Spec } from "@berth/protocol";
+import type { JobRow } from "../store/journal.ts";
 
 /** Seconds kept free at the end of the submit window, so that a result that says "could not run" still gets there. */
 const REPORT_RESERVE_SECONDS = 30;
@@ -9,20 +10,20 @@ export interface Deadlines {
   /** From then on only the report is worked on: nothing is begun, and no outputs are waited for. */
   reportBy: number;
   submitBy: number;
+  /** From then on nobody can contest a result any more, even one of the last moment. */
+  settleBy: number;
 }
 
 /** Until when what must have happened, in unix seconds. `spec` is undefined until it was fetched. Pure. */
-export function deadlinesOf(request: Request, matchedAt: number, spec: Spec | undefined): Deadlines {
-  const submitBy = matchedAt + request.submitWindow;
-  const toStart = spec?.timeouts.startSeconds ?? Math.floor(request.submitWindow / 2);
-  const reportBy = Math.max(
-    matchedAt,
-    submitBy - Math.min(REPORT_RESERVE_SECONDS, Math.floor(request.submitWindow / 4)),
-  );
-  return {
-    acceptBy: matchedAt + request.acceptWindow,
-    startBy: Math.min(matchedAt + toStart, reportBy),
-    reportBy,
-    submitBy,
-  };
+export function deadlinesOf(
+  { terms, matchedAt }: Pick<JobRow, "terms" | "matchedAt">,
+  spec: Spec | undefined,
+): Deadlines {
+  const { acceptWindow, submitWindow, challengeWindow, arbiterWindow } = terms.job;
+  const acceptBy = matchedAt + acceptWindow;
+  const submitBy = matchedAt + submitWindow;
+  const toStart = spec?.timeouts.startSeconds ?? Math.floor(submitWindow / 2);
+  const reportBy = Math.max(matchedAt, submitBy - Math.min(REPORT_RESERVE_SECONDS, Math.floor(submitWindow / 4)));
+  const startBy = Math.min(matchedAt + toStart, reportBy);
+  return { acceptBy, startBy, reportBy, submitBy, settleBy: submitBy + challengeWindow + arbiterWindow };
 }

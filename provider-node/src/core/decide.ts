@@ -36,8 +36,10 @@ export function decide(situation: Situation): Action {
       ? enter("final")
       : { do: "enter", state: "expired", message: `The replica was ${chain} without a result of this node.` };
   }
-  if (chain === "submitted") return enter("final");
-  // From here on the replica is active: a result is owed.
+  if (hasResult(chain)) return enter("final");
+  // From here on the replica is active.
+  if (attempt.isLease) return whenLeased(situation);
+  // A result is owed.
   if (attempt.state === "submitted") return whenSubmitted(situation);
   if (attempt.state === "submitting") return whileSubmitting(situation);
   if (now > attempt.submitBy) {
@@ -101,12 +103,23 @@ function whileRunning({ attempt, engine, now }: Situation): Action {
   }
 }
 
-/** Everything that matters is in the content store by now; the container is kept a while for people to look at. */
+/** No offer of this node takes leases. One that comes all the same is given back before it costs the bond. */
+function whenLeased({ attempt, now }: Situation): Action {
+  if (now <= attempt.acceptBy) return { do: "decline" };
+  return { do: "enter", state: "expired", message: "This node serves no leases, and it was too late to decline." };
+}
+
+/**
+ * Everything that matters is in the content store by now; the container is kept a while for people to look at, and as
+ * long as the result may be judged or disputed.
+ */
 function whenFinal(situation: Situation): Action {
   const { attempt, chain, now } = situation;
   // A reorganisation took the result away: a result is owed again.
   if (chain === "active" && now <= attempt.submitBy) return enter("submitting");
-  const left = attempt.since + KEEP_ENDED_SECONDS - now;
+  const isContested = chain === "judging" || chain === "disputed";
+  const keepUntil = attempt.since + KEEP_ENDED_SECONDS;
+  const left = (isContested ? Math.max(keepUntil, attempt.settleBy) : keepUntil) - now;
   return isEnded(situation) || left <= 0 ? { do: "clean" } : wait(Math.min(left, LOOK_SECONDS));
 }
 
@@ -127,10 +140,10 @@ function whenSubmitted({ transaction }: Situation): Action {
 /** The state is written before the refusal is in the outbox, so a crash can lose it; and it can come too late. */
 function whenDeclined(situation: Situation): Action {
   const { attempt, chain, transaction, now } = situation;
-  if (isEnded(situation) || now > attempt.submitBy) return { do: "clean" };
+  if (isEnded(situation) || now > Math.max(attempt.acceptBy, attempt.submitBy)) return { do: "clean" };
   const isOwed = chain === "active";
   if (isOwed && transaction === "none" && now <= attempt.acceptBy) return { do: "decline" };
-  if (isOwed && (transaction === "none" || transaction === "failed")) return enter("fetching");
+  if (isOwed && !attempt.isLease && (transaction === "none" || transaction === "failed")) return enter("fetching");
   return wait(LOOK_SECONDS);
 }
 
@@ -140,6 +153,10 @@ function whileDropped({ attempt, droppedAt, now }: Situation): Action {
     return attempt.state === "running" ? { do: "await-exit" } : wait(LOOK_SECONDS);
   }
   return { do: "enter", state: "cancelled", message: "The block of the match is no longer on the chain." };
+}
+
+function hasResult(chain: Situation["chain"]): boolean {
+  return chain === "submitted" || chain === "judging" || chain === "disputed";
 }
 
 function isEnded({ chain }: Situation): boolean {

@@ -54,6 +54,7 @@ export function makeOffer(
     region: text(terms.region),
     maxSeconds: terms.maxSeconds,
     minSubmitMargin: terms.minSubmitMargin,
+    minHeartbeatSeconds: 0, // no leases
     maxSettleSeconds: terms.maxSettleSeconds,
     maxBond: terms.maxBond,
     maxCompensationBps: terms.maxCompensationBps,
@@ -66,16 +67,12 @@ export function makeOffer(
   };
 }
 
-/** The limits that an operator signs for a node with these terms. Pure. */
-export function limitsFor(token: Address, capacity: Capacity, terms: Config["offers"]): NodeLimits {
-  const { maxBond, maxActive } = terms;
-  return {
-    maxBond,
-    maxActive,
-    ...capacity,
-    gpus: 0,
-    tokens: [token],
-    verifiers: [ZERO_ADDRESS],
-    arbiters: [ZERO_ADDRESS],
-  };
+/** The limits that an operator sets for a node with these terms. Pure. */
+export function limitsFor(capacity: Capacity, { maxBond, maxActive }: Config["offers"]): NodeLimits {
+  return { maxBond, maxActive, ...capacity, gpus: 0 };
+}
+
+/** What an operator has to accept before its node's offers can be matched: the tokens, verifiers and arbiters in them. Pure. */
+export function acceptedBy({ token }: Config["offers"]): Address[] {
+  return token === undefined ? [] : [token];
 }

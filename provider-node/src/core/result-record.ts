@@ -1,6 +1,6 @@
 import {
   canonicalBytes,
-  chargeDown,
+  chargeOfDown,
   type Deployment,
   digestToCid,
   type Hex,
@@ -42,7 +42,7 @@ function unsignedResult(
   { attempt, outcome, message, facts }: AttemptRow,
   { self, deployment, policyHash }: { self: Self; deployment: Deployment; policyHash: Hex },
 ): UnsignedResult {
-  const { request, offer, replica } = job;
+  const { terms, replica } = job;
   const usage = facts.usage ?? { wallMs: 0, cpuNs: "0", peakBytes: 0 };
   const ended: Outcome = outcome ?? "lost";
   return {
@@ -54,7 +54,7 @@ function unsignedResult(
     operator: self.operator,
     index: self.index,
     attempt,
-    specHash: request.specHash,
+    specHash: terms.job.specHash,
     imageDigest: facts.spec?.image.digest ?? null,
     outcome: ended,
     exitCode: ended === "exited" ? (facts.exitCode ?? null) : null,
@@ -72,7 +72,7 @@ function unsignedResult(
     stderr: facts.stderr ?? null,
     evidence: facts.evidence ?? null,
     policyHash,
-    charge: String(chargeDown(request, offer, Math.floor(usage.wallMs / 1000))),
+    charge: String(chargeOfDown(terms, Math.floor(usage.wallMs / 1000))),
     signer: self.account.address.toLowerCase() as Hex,
   };
 }

@@ -73,6 +73,10 @@ export interface AttemptView {
   acceptBy: number;
   startBy: number;
   submitBy: number;
+  /** The last second in which a result that came at the last moment may still be judged or disputed. */
+  settleBy: number;
+  /** A lease owes no result, and this node serves none. */
+  isLease: boolean;
   /** The longest time that the command may take, in seconds. */
   maxSeconds: number;
 }
@@ -80,8 +84,11 @@ export interface AttemptView {
 /** What the engine says of the attempt's container. `unknown`: it was not asked, or did not answer. */
 export type EngineView = "unknown" | "absent" | "created" | "running" | "exited" | "lost";
 
-/** What the followed chain says of the replica. `dropped`: the block of its match is gone. */
-export type ChainView = "active" | "submitted" | "settled" | "refunded" | "dropped";
+/**
+ * What the followed chain says of the replica. `judging`: its verifier has not said yet that the result stands; `disputed`:
+ * its arbiter has to rule; `dropped`: the block of its match is gone.
+ */
+export type ChainView = "active" | "submitted" | "judging" | "disputed" | "settled" | "refunded" | "dropped";
 
 /** What became of the transaction that submits the result, or declines the replica. */
 export type TransactionView = "none" | "pending" | "mined" | "failed";

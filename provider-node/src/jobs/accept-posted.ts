@@ -1,5 +1,13 @@
 import type { Outbox } from "@berth/chain";
-import { type Deployment, jobMarketAbi, misfits, type NodeLimits, priceOf, ZERO_ADDRESS } from "@berth/protocol";
+import {
+  type Deployment,
+  jobMarketAbi,
+  misfits,
+  type NodeLimits,
+  priceOf,
+  ZERO_ADDRESS,
+  ZERO_BYTES32,
+} from "@berth/protocol";
 import { encodeFunctionData } from "viem";
 import type { Capacity } from "../core/offer.ts";
 import type { Self } from "../core/ports.ts";
@@ -32,11 +40,13 @@ export async function acceptPosted(options: AcceptOptions): Promise<void> {
   for (const { jobId, request } of chain.postedRequests()) {
     const forMe = request.matcher === ZERO_ADDRESS || request.matcher === self.account.address.toLowerCase();
     if (!forMe || request.replicas !== 1 || request.openUntil < now()) continue;
+    // The chain has only the root of its operators, which proves nothing about this one.
+    if (request.operators !== ZERO_BYTES32) continue;
     if (misfits(request, offer, now()).length > 0 || priceOf(request, [offer]) > request.maxPrice) continue;
     if (!leavesRoom(request, limits, journal)) continue;
     const key = `accept:${jobId}`;
     if ((await outbox.get(key)) !== undefined) continue;
-    const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "accept", args: [request, offer, limits] });
+    const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "accept", args: [request, offer, []] });
     await outbox.enqueue({ key, to: deployment.market, data });
     log.info({ job: jobId }, "posted request accepted");
   }
@@ -47,6 +57,6 @@ function leavesRoom(request: Capacity, limits: NodeLimits, journal: Journal): bo
   const active = journal.jobs().filter((job) => job.chain === "active");
   if (active.length >= limits.maxActive) return false;
   return (["cpuMilli", "memoryMiB", "diskMiB"] as const).every(
-    (field) => active.reduce((sum, job) => sum + job.request[field], request[field]) <= limits[field],
+    (field) => active.reduce((sum, job) => sum + job.terms.job[field], request[field]) <= limits[field],
   );
 }

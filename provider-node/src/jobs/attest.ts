@@ -28,12 +28,12 @@ export async function attestAttempt(
     replica: job.replica,
     operator: self.operator,
     nodeIndex: self.index,
-    specHash: job.request.specHash,
+    specHash: job.terms.job.specHash,
     imageDigest,
     policyHash: machineOf(tools).policyHash,
     wgKey: self.wgKey,
     resultSigner: self.account.address,
-    nonce: jobNonce({ offerHash: job.offerHash, matchedAt: job.matchedAt, requestNonce: job.request.nonce }),
+    nonce: jobNonce({ offerHash: job.terms.assignment.offerHash, matchedAt: job.matchedAt, jobId: job.jobId }),
   });
   const { signal } = context;
   let evidence: Evidence;

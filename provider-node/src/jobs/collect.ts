@@ -76,7 +76,7 @@ async function outputsInTime(
   tools: JobTools,
   context: Context,
 ): Promise<Outputs | { problem: string }> {
-  const { reportBy, submitBy } = deadlinesOf(job.request, job.matchedAt, spec);
+  const { reportBy, submitBy } = deadlinesOf(job, spec);
   // A node that comes back late still has half of what is left.
   const until = Math.max(reportBy, Math.floor((tools.now() + submitBy) / 2));
   using bounded = boundedBy(until, tools.now, context);

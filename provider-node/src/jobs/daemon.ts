@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createOutbox, type Follower, followChain, type Outbox, sqliteOutboxStore } from "@berth/chain";
 import { type ContentStore, createKuboStore, openEmbeddedStore } from "@berth/content";
-import { didOf, type Hex, jobMarketAbi, MarketError, type NodeLimits, ZERO_BYTES32 } from "@berth/protocol";
+import { didOf, type Hex, jobMarketAbi, MarketError, ZERO_BYTES32 } from "@berth/protocol";
 import { createAttester } from "../attest/index.ts";
 import { createMutex } from "../attest/mutex.ts";
 import { type ChainAccess, connectChain } from "../chain/connect.ts";
@@ -147,8 +147,8 @@ async function assemble(
 
   const wake = () => {
     runner?.poke();
-    const limits = limitsOf(config);
-    if (config.acceptPosted && limits !== undefined && outbox !== undefined) {
+    if (config.acceptPosted && config.offers.token !== undefined && outbox !== undefined) {
+      const limits = limitsFor(capacityOf(config), config.offers);
       const options = { self, deployment, chain, journal, outbox, limits, offer: () => offering?.current(), now, log };
       acceptPosted(options).catch((error: unknown) => log.warn({ err: error }, "posted requests not looked at"));
     }
@@ -335,11 +335,6 @@ function meshNodes(chain: ChainStore) {
 
 function bigintText(_: string, value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value;
-}
-
-function limitsOf(config: Config): NodeLimits | undefined {
-  const { token } = config.offers;
-  return token === undefined ? undefined : limitsFor(token, capacityOf(config), config.offers);
 }
 
 function phaseOf(journal: Journal, runner: Runner | undefined, jobId: string, replica: number) {

@@ -1,15 +1,24 @@
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
+import type { NodeLimits } from "@berth/protocol";
 import { formatEther, type LocalAccount } from "viem";
 import { probeAttester } from "../attest/index.ts";
 import { type ChainAccess, clockSkew, connectChain } from "../chain/connect.ts";
 import { readKey } from "../chain/keys.ts";
-import { isPublished, limitsHashOf, type Registration, readRegistration, readStake } from "../chain/registration.ts";
+import {
+  areLimits,
+  hasLimits,
+  isPublished,
+  type Registration,
+  readNotAccepted,
+  readRegistration,
+  readStake,
+} from "../chain/registration.ts";
 import { type Config, keyFileOf, need } from "../config.ts";
 import { defaultCapacity } from "../core/capacity.ts";
 import { type Check, failedBy, passed } from "../core/check.ts";
-import { type Capacity, limitsFor } from "../core/offer.ts";
+import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
 import { runProbes } from "../doctor/probes.ts";
 import type { Probe } from "../doctor/types.ts";
 import type { Context } from "../log.ts";
@@ -173,8 +182,9 @@ async function registrationChecks(
       { name: "offers", status: "fail", detail: "No token is set, so no offers are made.", fix, without: "offers" },
     ];
   }
-  const wanted = limitsHashOf(limitsFor(token, capacityOf(config), config.offers));
-  checks.push(limitsCheck(found.limitsHash, wanted));
+  checks.push(limitsCheck(found, limitsFor(capacityOf(config), config.offers)));
+  const accepted = acceptedBy(config.offers);
+  checks.push(acceptedCheck(accepted, await readNotAccepted(rpc, deployment, { operator, what: accepted })));
   const { free, locked } = await readStake(rpc, deployment, { operator, token });
   const detail = `${free} token units of free stake, ${locked} locked; bonds up to ${config.offers.maxBond}`;
   if (free >= config.offers.maxBond) checks.push(passed("stake", detail));
@@ -204,9 +214,9 @@ function keyCheck(found: Registration, { address }: LocalAccount, config: Config
   return days < KEY_DAYS_WARN ? { name: "registration", status: "warn", detail, fix } : passed("registration", detail);
 }
 
-function limitsCheck(stored: string, wanted: string): Check {
-  if (stored === wanted) return passed("limits", "the operator's limits are those of the configuration");
-  if (/^0x0+$/.test(stored)) {
+function limitsCheck(found: Registration, wanted: NodeLimits): Check {
+  if (areLimits(found.limits, wanted)) return passed("limits", "the operator's limits are those of the configuration");
+  if (!hasLimits(found)) {
     const fix = "Run `berth-node register --operator-key-file FILE`.";
     return {
       name: "limits",
@@ -222,6 +232,13 @@ function limitsCheck(stored: string, wanted: string): Check {
     detail: "The operator's limits differ from what the configuration offers; matches outside them are refused.",
     fix: "Run `berth-node register --operator-key-file FILE` again if the configuration changed.",
   };
+}
+
+function acceptedCheck(wanted: readonly string[], missing: readonly string[]): Check {
+  if (missing.length === 0) return passed("accepted", `the operator accepts ${wanted.join(", ")}`);
+  const detail = `The operator does not accept ${missing.join(", ")} yet.`;
+  const fix = "Run `berth-node register --operator-key-file FILE`.";
+  return { name: "accepted", status: "fail", detail, fix, without: "being matched" };
 }
 
 /** What all jobs together may use: as configured, or measured once and kept, so that offers and limits agree. */

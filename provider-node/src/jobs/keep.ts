@@ -1,3 +1,4 @@
+import { deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools } from "../core/ports.ts";
 import type { Context } from "../log.ts";
 import type { Artifact, AttemptRow, JobRow } from "../store/journal.ts";
@@ -15,8 +16,8 @@ export async function keepArtifact(
   tools.database.atomically(() => tools.journal.keep(attempt, [{ ...artifact, keptUntil }]));
 }
 
-/** Unix seconds: every window of the request from `now` on, and the spec's retention. */
-function keptUntilOf({ request, matchedAt }: JobRow, { facts }: AttemptRow, now: number): number {
-  const windows = request.submitWindow + request.challengeWindow + request.arbiterWindow;
-  return Math.max(now, matchedAt) + windows + (facts.spec?.retentionSeconds ?? 0);
+/** Unix seconds: every window of the job from `now` on, and the spec's retention. */
+function keptUntilOf({ terms, matchedAt }: JobRow, { facts: { spec } }: AttemptRow, now: number): number {
+  const { settleBy } = deadlinesOf({ terms, matchedAt: Math.max(now, matchedAt) }, spec);
+  return settleBy + (spec?.retentionSeconds ?? 0);
 }

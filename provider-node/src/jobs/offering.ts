@@ -9,9 +9,9 @@ import {
   orderToJson,
   type Trait,
 } from "@berth/protocol";
-import { readRegistration } from "../chain/registration.ts";
+import { hasLimits, readNotAccepted, readRegistration } from "../chain/registration.ts";
 import type { Config } from "../config.ts";
-import { type Capacity, makeOffer } from "../core/offer.ts";
+import { acceptedBy, type Capacity, makeOffer } from "../core/offer.ts";
 import type { Self } from "../core/ports.ts";
 import type { Context } from "../log.ts";
 import { createAlarm } from "./alarm.ts";
@@ -107,7 +107,9 @@ async function signOffer({
   }
   if (found.validTo < now() + config.offers.ttlSeconds)
     return "The published key expires too soon; run `berth-node register`.";
-  if (/^0x0+$/.test(found.limitsHash)) return "The operator set no limits for this node; run `berth-node register`.";
+  if (!hasLimits(found)) return "The operator set no limits for this node; run `berth-node register`.";
+  const [missing] = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
+  if (missing !== undefined) return `The operator does not accept ${missing} yet; run \`berth-node register\`.`;
   const traits = traitsOf(proven, process.arch);
   const facts = { operator, index, token, epoch: found.epoch, now: now(), capacity, traits };
   const offer = makeOffer(facts, config.offers);

@@ -37,7 +37,7 @@ export async function prepareAttempt(
   trouble?: unknown,
 ): Promise<Change> {
   let facts: AttemptFacts = {};
-  const startBy = () => deadlinesOf(job.request, job.matchedAt, facts.spec).startBy;
+  const startBy = () => deadlinesOf(job, facts.spec).startBy;
   try {
     const spec = await inTime(startBy(), tools, context, (own) => fetchSpec(job, tools, own));
     facts = { ...facts, spec };
@@ -68,7 +68,7 @@ export async function remakeContainer(
 ): Promise<void> {
   const { spec } = attempt.facts;
   if (spec === undefined) throw new Error("an attempt without a spec cannot have been prepared");
-  await inTime(deadlinesOf(job.request, job.matchedAt, spec).startBy, tools, context, async (own) => {
+  await inTime(deadlinesOf(job, spec).startBy, tools, context, async (own) => {
     await fetchAll(job, attempt, spec, tools, own);
     await makeContainer(job, attempt, spec, tools, own);
   });
@@ -94,14 +94,20 @@ function assertRoom({ stagingDir, minFreeBytes }: JobTools): void {
   });
 }
 
-function assertServed({ outputs }: Spec, { maxOutputFiles }: JobTools): void {
-  if (outputs.maxFiles <= maxOutputFiles) return;
-  const message = `The spec allows ${outputs.maxFiles} output files; this node collects ${maxOutputFiles} at most.`;
-  throw new MarketError("SPEC_REFUSED", message);
+function assertServed({ outputs, attestation }: Spec, { maxOutputFiles, attester }: JobTools): void {
+  if (outputs.maxFiles > maxOutputFiles) {
+    const message = `The spec allows ${outputs.maxFiles} output files; this node collects ${maxOutputFiles} at most.`;
+    throw new MarketError("SPEC_REFUSED", message);
+  }
+  // What is not made here was never offered: a request with the trait would have got another node.
+  if (attestation !== "none" && attester?.type !== attestation) {
+    const message = `The spec asks for ${attestation} evidence, which this node does not offer; ask for the trait attest-${attestation}.`;
+    throw new MarketError("SPEC_REFUSED", message);
+  }
 }
 
 async function fetchSpec(job: JobRow, tools: JobTools, context: Context): Promise<Spec> {
-  const cid = digestToCid(job.request.specHash);
+  const cid = digestToCid(job.terms.job.specHash);
   try {
     await fetch(cid, MAX_SPEC_BYTES, job, tools, context);
   } catch (cause) {
@@ -109,7 +115,7 @@ async function fetchSpec(job: JobRow, tools: JobTools, context: Context): Promis
     throw new MarketError("SPEC_INVALID", `The spec has more than ${MAX_SPEC_BYTES} bytes.`, { cause });
   }
   const { signal } = context;
-  return readSpec(await tools.content.getBytes(cid, { maxBytes: MAX_SPEC_BYTES, signal }), job.request);
+  return readSpec(await tools.content.getBytes(cid, { maxBytes: MAX_SPEC_BYTES, signal }), job.terms.job);
 }
 
 /** Brings in the image and the inputs. Returns the bytes fetched. */

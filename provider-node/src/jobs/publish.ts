@@ -37,8 +37,8 @@ export async function publishAttempt(
 /** Fetches every artifact from the node's public address into an empty store: every block is verified on the way. */
 async function readBack(job: JobRow, attempt: AttemptRow, tools: JobTools, context: Context): Promise<void> {
   const { log } = context;
-  const { submitBy } = deadlinesOf(job.request, job.matchedAt, attempt.facts.spec);
-  const reserve = Math.min(READ_BACK_RESERVE_SECONDS, Math.floor(job.request.submitWindow / 4));
+  const { submitBy } = deadlinesOf(job, attempt.facts.spec);
+  const reserve = Math.min(READ_BACK_RESERVE_SECONDS, Math.floor(job.terms.job.submitWindow / 4));
   using bounded = boundedBy(submitBy - reserve, tools.now, context);
   const { signal } = bounded.context;
   const dir = join(stagingOf(attempt, tools), "read-back");

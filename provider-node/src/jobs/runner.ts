@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import type { MarketError } from "@berth/protocol";
+import { type MarketError, MODE } from "@berth/protocol";
 import { attemptName } from "../core/attempt-name.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import { decide } from "../core/decide.ts";
@@ -158,7 +158,7 @@ export function createRunner(tools: JobTools, context: Context): Runner {
 
   /** What overruns the time to start is ended; the next look then says that it is too late. */
   async function byStart<T>(job: JobRow, attempt: AttemptRow, own: Context, step: (own: Context) => Promise<T>) {
-    const { startBy } = deadlinesOf(job.request, job.matchedAt, attempt.facts.spec);
+    const { startBy } = deadlinesOf(job, attempt.facts.spec);
     using bounded = boundedBy(startBy, tools.now, own);
     return await step(bounded.context);
   }
@@ -211,8 +211,9 @@ async function look(job: JobRow, attempt: AttemptRow, tools: JobTools, context: 
     outcome: attempt.outcome,
     idempotent: spec?.idempotent ?? false,
     attestation: spec?.attestation ?? "none",
-    maxSeconds: job.request.maxSeconds,
-    ...deadlinesOf(job.request, job.matchedAt, spec),
+    isLease: job.terms.job.mode === MODE.lease,
+    maxSeconds: job.terms.job.maxSeconds,
+    ...deadlinesOf(job, spec),
   };
   const asksEngine = attempt.state === "attested" || attempt.state === "running";
   return {

@@ -1,5 +1,5 @@
 import type { Outbox, OutboxEntry } from "@berth/chain";
-import { type Claim, jobMarketAbi, type Terms } from "@berth/protocol";
+import { type Claim, jobMarketAbi } from "@berth/protocol";
 import { encodeFunctionData } from "viem";
 import type { JobTools } from "../core/ports.ts";
 import type { TransactionView } from "../core/states.ts";
@@ -7,6 +7,8 @@ import type { AttemptRow, JobRow } from "../store/journal.ts";
 
 /** A transaction that failed is given this long, in milliseconds, for the chain to tell why, before another is made. */
 const RESUBMIT_MS = 15_000;
+/** What a verifier is shown with a result: the offers of this node name none. */
+const NO_PROOF = "0x";
 
 /**
  * Hands the claim to the outbox, which sends it once however often this is called; after that transaction failed, as it
@@ -17,7 +19,7 @@ export async function submitResult(job: JobRow, attempt: AttemptRow, { outbox, d
   if (stored === undefined) throw new Error("an attempt without a claim cannot be submitted");
   const { resultHash, resultBytes, charge } = stored;
   const claim: Claim = { resultHash, resultBytes: BigInt(resultBytes), charge: BigInt(charge) };
-  const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "submit", args: [termsOf(job), claim] });
+  const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "submit", args: [job.terms, claim, NO_PROOF] });
   const { round, entry } = await lastRound(attempt, outbox);
   const next = viewOf(entry) === "failed" ? round + 1 : round;
   await outbox.enqueue({ key: submitKey(attempt, next), to: deployment.market, data });
@@ -25,7 +27,8 @@ export async function submitResult(job: JobRow, attempt: AttemptRow, { outbox, d
 
 /** Gives the replica back while its accept window is open. */
 export async function declineReplica(job: JobRow, attempt: AttemptRow, tools: JobTools): Promise<void> {
-  const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "decline", args: [termsOf(job)] });
+  // Its own replica as the sibling: it is not one of a gang that has lost another that it wants to leave.
+  const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "decline", args: [job.terms, job.replica] });
   await tools.outbox.enqueue({ key: declineKey(attempt), to: tools.deployment.market, data });
 }
 
@@ -86,8 +89,4 @@ function viewOf(entry: OutboxEntry | undefined): TransactionView {
     default:
       return "pending";
   }
-}
-
-function termsOf({ request, offer, replica }: JobRow): Terms {
-  return { request, offer, replica };
 }

@@ -68,9 +68,11 @@ export function createChainStore({ database, journal, intentsOf }: ChainStoreOpt
         return;
       }
       case "submitted":
+      case "judging":
+      case "disputed":
       case "settled":
       case "refunded":
-        // Of another node of the same operator: no row here, so nothing to note.
+        // Of another node: no row here, so nothing to note.
         q.replicaIfKnown.run(block, intent.at, intent.kind, intent.jobId, intent.replica);
         return;
       case "posted":

@@ -3,13 +3,11 @@ import {
   type Address,
   type Hex,
   type JobId,
-  type Offer,
   type Outcome,
-  offerSchema,
   orderToJson,
-  type Request,
-  requestSchema,
   type Spec,
+  type Terms,
+  termsSchema,
 } from "@berth/protocol";
 import type { AttemptState, ChainView } from "../core/states.ts";
 import type { Database } from "./open.ts";
@@ -18,13 +16,9 @@ import type { Database } from "./open.ts";
 export interface JobRow {
   jobId: JobId;
   replica: number;
-  request: Request;
-  offer: Offer;
-  offerHash: Hex;
+  terms: Terms;
   /** Unix seconds. */
   matchedAt: number;
-  /** Token units. */
-  deposit: bigint;
   /** Unix seconds since when the match is off the chain; null while it stands. */
   droppedAt: number | null;
   chain: ChainView;
@@ -149,13 +143,13 @@ export function createJournal({ db, atomically }: Database): Journal {
 /** Writes a replica that was matched to this node. A match that comes back after a reorganisation keeps its row. */
 export function insertJob(db: DatabaseSync, job: Omit<JobRow, "chain" | "droppedAt">): void {
   db.prepare(
-    `INSERT INTO jobs (job_id, replica, request, offer, offer_hash, matched_at, deposit) VALUES (?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT DO UPDATE SET matched_at = excluded.matched_at, offer = excluded.offer, offer_hash = excluded.offer_hash,
-       deposit = excluded.deposit, dropped_at = NULL`,
-  ).run(
-    ...[job.jobId, job.replica, JSON.stringify(orderToJson(job.request)), JSON.stringify(orderToJson(job.offer))],
-    ...[job.offerHash, job.matchedAt, String(job.deposit)],
-  );
+    `INSERT INTO jobs (job_id, replica, terms, matched_at) VALUES (?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET terms = excluded.terms, matched_at = excluded.matched_at, dropped_at = NULL`,
+  ).run(job.jobId, job.replica, termsToText(job.terms), job.matchedAt);
+}
+
+function termsToText({ job, assignment }: Terms): string {
+  return JSON.stringify({ job: orderToJson(job), assignment: orderToJson(assignment) });
 }
 
 function statements(db: DatabaseSync) {
@@ -197,11 +191,8 @@ function toJob(row: Record<string, unknown> | undefined): JobRow | undefined {
   return {
     jobId: row["job_id"] as JobId,
     replica: Number(row["replica"]),
-    request: requestSchema.parse(JSON.parse(String(row["request"]))),
-    offer: offerSchema.parse(JSON.parse(String(row["offer"]))),
-    offerHash: row["offer_hash"] as Hex,
+    terms: termsSchema.parse(JSON.parse(String(row["terms"]))),
     matchedAt: Number(row["matched_at"]),
-    deposit: BigInt(String(row["deposit"])),
     droppedAt: row["dropped_at"] === null ? null : Number(row["dropped_at"]),
     chain: (row["chain"] as ChainView | null) ?? "dropped",
   };

@@ -14,8 +14,7 @@ const migrations: readonly string[] = [
   -- One replica that was matched to this node. The row stays when its match is rolled back: work may be under way.
   CREATE TABLE jobs (
     job_id TEXT NOT NULL, replica INTEGER NOT NULL,
-    request TEXT NOT NULL, offer TEXT NOT NULL, offer_hash TEXT NOT NULL,
-    matched_at INTEGER NOT NULL, deposit TEXT NOT NULL,
+    terms TEXT NOT NULL, matched_at INTEGER NOT NULL,
     dropped_at INTEGER,
     PRIMARY KEY (job_id, replica)
   ) STRICT, WITHOUT ROWID;
@@ -24,7 +23,7 @@ const migrations: readonly string[] = [
   CREATE TABLE replica_events (
     block INTEGER NOT NULL, log_index INTEGER NOT NULL,
     job_id TEXT NOT NULL, replica INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('active', 'submitted', 'settled', 'refunded')),
+    kind TEXT NOT NULL CHECK (kind IN ('active', 'submitted', 'judging', 'disputed', 'settled', 'refunded')),
     PRIMARY KEY (block, log_index)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX replica_events_by_job ON replica_events (job_id, replica, block, log_index);

@@ -6,6 +6,7 @@ import {
   type Hex,
   identityRegistryAbi,
   jobMarketAbi,
+  termsOf,
   ZERO_BYTES32,
 } from "@berth/protocol";
 import { expect } from "chai";
@@ -18,8 +19,11 @@ const deployment: Deployment = {
   ...{ chainId: 31337, fromBlock: 0, tokens: [] },
   ...{ identity: account("b"), staking: account("c"), market: account("d") },
 };
-const jobId: Hex = `0x${"12".repeat(32)}`;
 const me = { operator: anOffer().operator, index: 3 };
+const termsFor = (replica: number, index = me.index, operator = me.operator) =>
+  termsOf(deployment, aRequest({ replicas: 2 }), anOffer({ operator, index }), replica);
+const { job } = termsFor(0);
+const { jobId } = job;
 
 /** A log as the contract at `address` would write it. */
 function log(address: Address, abi: Abi, eventName: string, args: Record<string, unknown>, logIndex: number): RawLog {
@@ -51,23 +55,19 @@ const block = (logs: RawLog[]): FollowedBlock => ({
   ...{ number: 7, hash: ZERO_BYTES32, parentHash: ZERO_BYTES32, timestamp: 1234, logs },
 });
 
-const jobMatched = (at: number) => {
-  const request = aRequest({ replicas: 2 });
-  return inMarket(
-    "JobMatched",
-    { jobId, requester: request.requester, matcher: account("9"), spent: 1n, released: 0n, request },
-    at,
-  );
-};
-const replicaMatched = (replica: number, index: number, at: number, operator = me.operator) =>
+const jobMatched = (at: number) =>
   inMarket(
-    "ReplicaMatched",
-    { jobId, operator, replica, offerHash: jobId, deposit: 5n, offer: anOffer({ operator, index }) },
+    "JobMatched",
+    { jobId, requester: job.requester, matcher: account("9"), spent: 1n, released: 0n, tip: 0n, job },
     at,
   );
+const replicaMatched = (replica: number, index: number, at: number, operator = me.operator) => {
+  const { assignment } = termsFor(replica, index, operator);
+  return inMarket("ReplicaMatched", { jobId, operator, assignment }, at);
+};
 
 describe("intentsOf", () => {
-  it("takes its own replicas of a match, with the orders in full", () => {
+  it("takes its own replicas of a match, with the terms in full", () => {
     const logs = [
       jobMatched(0),
       replicaMatched(0, 3, 1),
@@ -78,9 +78,7 @@ describe("intentsOf", () => {
     expect(closed).to.deep.equal({ at: 0, kind: "closed", jobId });
     expect(more).to.deep.equal([]);
     if (matched?.kind !== "matched") throw new Error("no match");
-    expect(matched.job.request).to.deep.equal(aRequest({ replicas: 2 }));
-    expect(matched.job.offer).to.deep.equal(anOffer({ index: 3 }));
-    expect(matched.job).to.deep.include({ jobId, replica: 0, matchedAt: 1234, deposit: 5n });
+    expect(matched.job).to.deep.equal({ jobId, replica: 0, terms: termsFor(0), matchedAt: 1234 });
   });
 
   it("believes each contract only in its own matters", () => {
@@ -88,11 +86,34 @@ describe("intentsOf", () => {
     expect(intentsOf(block([{ ...jobMatched(0), address: account("e") }, forged]), me, deployment)).to.deep.equal([]);
   });
 
-  it("notes how replicas of its operator end, and nobody else's", () => {
-    const ended = (operator: Address, at: number) =>
-      inMarket("ReplicaSettled", { jobId, operator, replica: 1, charge: 1n, refund: 0n }, at);
-    expect(intentsOf(block([ended(account("8"), 0), ended(me.operator, 1)]), me, deployment)).to.deep.equal([
-      { at: 1, kind: "settled", jobId, replica: 1 },
+  it("notes what becomes of replicas of its operator, and of nobody else's", () => {
+    const claim = { resultHash: jobId, resultBytes: 1n, charge: 1n };
+    const events: [string, Record<string, unknown>, string][] = [
+      ["ResultSubmitted", { judging: false, claim }, "submitted"],
+      ["ResultSubmitted", { judging: true, claim }, "judging"],
+      ["ReplicaSettled", { charge: 1n, refund: 0n }, "settled"],
+      ["ReplicaRefunded", { refund: 1n, slashed: 0n, reason: 0 }, "refunded"],
+    ];
+    for (const [name, args, kind] of events) {
+      const log = (operator: Address, at: number) => inMarket(name, { jobId, operator, replica: 1, ...args }, at);
+      expect(intentsOf(block([log(account("8"), 0), log(me.operator, 1)]), me, deployment)).to.deep.equal([
+        { at: 1, kind, jobId, replica: 1 },
+      ]);
+    }
+  });
+
+  it("notes disputes, which name no operator", () => {
+    const dispute = inMarket("ReplicaDisputed", { jobId, requester: job.requester, replica: 1, fee: 3n }, 4);
+    expect(intentsOf(block([dispute]), me, deployment)).to.deep.equal([{ at: 4, kind: "disputed", jobId, replica: 1 }]);
+  });
+
+  it("knows a posted request in full, and that it was taken", () => {
+    const request = aRequest();
+    const posted = inMarket("RequestPosted", { jobId, requester: request.requester, request }, 0);
+    const cancelled = inMarket("RequestCancelled", { jobId, released: 1n }, 1);
+    expect(intentsOf(block([posted, cancelled]), me, deployment)).to.deep.equal([
+      { at: 0, kind: "posted", jobId, request },
+      { at: 1, kind: "closed", jobId },
     ]);
   });
 
@@ -118,7 +139,7 @@ describe("intentsOf", () => {
     };
     const logs = [
       inRegistry("NodeRevoked", { operator: me.operator, index: 3 }, 2),
-      inRegistry("NodePublished", node, 1),
+      inRegistry("NodePublished", { ...node, profileCid: "" }, 1),
       attribute("http://x", 0),
     ];
     expect(intentsOf(block(logs), me, deployment)).to.deep.equal([

@@ -1,27 +1,30 @@
-import { canonicalBytes, documentHash, type Request, type Spec } from "@berth/protocol";
+import { canonicalBytes, documentHash, type Job, type Request, type Spec, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import { configSchema } from "../../../provider-node/src/config.ts";
 import { disagreements, readSpec } from "../../../provider-node/src/core/check-spec.ts";
 import { chainTime } from "../../../provider-node/src/core/clock.ts";
 import { deadlinesOf } from "../../../provider-node/src/core/deadlines.ts";
-import { makeOffer } from "../../../provider-node/src/core/offer.ts";
+import { acceptedBy, limitsFor, makeOffer } from "../../../provider-node/src/core/offer.ts";
 import { traitsOf } from "../../../provider-node/src/jobs/offering.ts";
-import { aRequest } from "../../support/orders.ts";
+import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
 
 const anySpec = (change: Partial<Spec> = {}): Spec =>
   aSpec({ resources: { cpuMilli: 1000, memoryMiB: 64, diskMiB: 128, gpus: 0 }, ...change });
 const anyRequest = (change: Partial<Request> = {}): Request =>
-  aRequest({ memoryMiB: 64, maxSeconds: 60, submitWindow: 600, traits: 0n, ...change });
+  aRequest({ memoryMiB: 64, maxSeconds: 60, submitWindow: 600, ...change });
+const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
+const termsWith = (change: Partial<Request> = {}) => termsOf(domain, anyRequest(change), anOffer(), 0);
+const jobWith = (change: Partial<Request> = {}): Job => termsWith(change).job;
 
 describe("readSpec", () => {
-  it("takes the spec whose hash the request names", () => {
+  it("takes the spec whose hash the job names", () => {
     const spec = anySpec();
-    expect(readSpec(canonicalBytes(spec), anyRequest({ specHash: documentHash(spec) }))).to.deep.equal(spec);
+    expect(readSpec(canonicalBytes(spec), jobWith({ specHash: documentHash(spec) }))).to.deep.equal(spec);
   });
 
   it("refuses bytes that are no JSON, no spec, or another spec", () => {
-    const wrong = (bytes: Uint8Array) => () => readSpec(bytes, anyRequest());
+    const wrong = (bytes: Uint8Array) => () => readSpec(bytes, jobWith());
     expect(wrong(new TextEncoder().encode("{")))
       .to.throw("not JSON")
       .with.property("code", "SPEC_INVALID");
@@ -33,36 +36,42 @@ describe("readSpec", () => {
       .with.property("code", "SPEC_INVALID");
   });
 
-  it("names what spec and request disagree on, and what is not served", () => {
-    const request = anyRequest();
-    expect(disagreements(anySpec(), request)).to.deep.equal([]);
+  it("names what spec and job disagree on, and what is not served", () => {
+    const job = jobWith();
+    expect(disagreements(anySpec(), job)).to.deep.equal([]);
     const spec = anySpec({
       resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 128, gpus: 0 },
       timeouts: { startSeconds: 1, runSeconds: 61 },
       network: { mode: "mesh" },
-      attestation: "tpm2",
+      verification: "quorum",
     });
-    expect(disagreements(spec, request)).to.deep.equal([
+    expect(disagreements(spec, job)).to.deep.equal([
       "The spec asks for 128 memoryMiB, but the request for 64.",
       "The spec's runSeconds are 61, but the request's maxSeconds 60.",
       'The network mode "mesh" is not served; use "none".',
-      "The spec asks for tpm2 evidence, but the request lacks the trait attest-tpm2.",
+      "The spec asks for a quorum, but the request names no verifier.",
     ]);
   });
 });
 
 describe("deadlinesOf", () => {
   it("leaves time to report that a job could not run", () => {
-    const request = anyRequest({ submitWindow: 600 });
-    expect(deadlinesOf(request, 1000, undefined)).to.deep.equal({
+    const match = { terms: termsWith({ submitWindow: 600 }), matchedAt: 1000 };
+    expect(deadlinesOf(match, undefined)).to.deep.equal({
       acceptBy: 1030,
       startBy: 1300,
       reportBy: 1570,
       submitBy: 1600,
+      settleBy: 2200,
     });
     const patient = anySpec({ timeouts: { startSeconds: 86_400, runSeconds: 60 } });
-    expect(deadlinesOf(request, 1000, patient).startBy).to.equal(1570);
-    expect(deadlinesOf(request, 1000, anySpec()).startBy).to.equal(1120);
+    expect(deadlinesOf(match, patient).startBy).to.equal(1570);
+    expect(deadlinesOf(match, anySpec()).startBy).to.equal(1120);
+  });
+
+  it("lets a result of the last second be judged and disputed", () => {
+    const terms = termsWith({ submitWindow: 600, challengeWindow: 50, arbiterWindow: 7 });
+    expect(deadlinesOf({ terms, matchedAt: 1000 }, undefined).settleBy).to.equal(1657);
   });
 });
 
@@ -93,5 +102,15 @@ describe("the offer", () => {
     const offer = makeOffer(facts, terms);
     expect(offer).to.deep.include({ traits: (1n << 8n) | (1n << 17n), epoch: 3, expiresAt: 160, cpuMilli: 1000 });
     expect(offer.region).to.equal(`0x6575${"0".repeat(60)}`);
+    expect(offer.minHeartbeatSeconds, "no leases").to.equal(0);
+  });
+
+  it("needs limits as large as it, and its token accepted", () => {
+    const capacity = { cpuMilli: 1000, memoryMiB: 100, diskMiB: 100 };
+    const { token } = anyRequest();
+    const terms = configSchema.parse({ offers: { token, maxBond: 7, maxActive: 3 } }).offers;
+    expect(limitsFor(capacity, terms)).to.deep.equal({ maxBond: 7n, maxActive: 3, ...capacity, gpus: 0 });
+    expect(acceptedBy(terms)).to.deep.equal([token]);
+    expect(acceptedBy(configSchema.parse({}).offers)).to.deep.equal([]);
   });
 });

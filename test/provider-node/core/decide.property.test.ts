@@ -23,6 +23,7 @@ type Happening =
   | { what: "reboot" }
   | { what: "mine" }
   | { what: "settle" }
+  | { what: "dispute" }
   | { what: "time"; seconds: number };
 
 const happening: fc.Arbitrary<Happening> = fc.oneof(
@@ -43,6 +44,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ what: "reboot" as const }) },
   { weight: 2, arbitrary: fc.constant({ what: "mine" as const }) },
   { weight: 1, arbitrary: fc.constant({ what: "settle" as const }) },
+  { weight: 1, arbitrary: fc.constant({ what: "dispute" as const }) },
   {
     weight: 1,
     arbitrary: fc.record({ what: fc.constant("time" as const), seconds: fc.integer({ min: 1, max: 40 }) }),
@@ -62,17 +64,21 @@ class World {
   submitted = 0;
   readonly idempotent: boolean;
   readonly attestation: "none" | "tpm2";
+  /** What a result is on chain once it is mined. */
+  readonly minedAs: ChainView;
 
-  constructor(idempotent: boolean, attested: boolean) {
+  constructor(idempotent: boolean, attested: boolean, minedAs: ChainView = "submitted") {
+    this.minedAs = minedAs;
     this.idempotent = idempotent;
     this.attestation = attested ? "tpm2" : "none";
   }
 
   situation(): Situation {
     const { state, attempt, outcome, idempotent, attestation } = this;
-    const deadlines = { acceptBy: 1010, startBy: 1200, submitBy: 1600 };
+    const deadlines = { acceptBy: 1010, startBy: 1200, submitBy: 1600, settleBy: 3000 };
+    const about = { idempotent, attestation, maxSeconds: 60, isLease: false };
     return {
-      attempt: { state, attempt, since: this.now, outcome, idempotent, attestation, maxSeconds: 60, ...deadlines },
+      attempt: { state, attempt, since: this.now, outcome, ...about, ...deadlines },
       engine: this.containers.get(attempt) ?? "absent",
       chain: this.chain,
       transaction: this.outbox,
@@ -97,12 +103,15 @@ class World {
         this.outbox = "mined";
         if (this.chain === "active") {
           this.submitted += 1;
-          this.chain = "submitted";
+          this.chain = this.minedAs;
         }
         return;
       case "settle":
-        if (this.chain === "submitted") this.chain = "settled";
+        if (["submitted", "judging", "disputed"].includes(this.chain)) this.chain = "settled";
         if (this.chain === "active" && this.now > 1600) this.chain = "refunded";
+        return;
+      case "dispute":
+        if (this.chain === "submitted" || this.chain === "judging") this.chain = "disputed";
         return;
       case "time":
         this.now += story.seconds;
@@ -169,6 +178,7 @@ class World {
 
 describe("decide, whatever happens", () => {
   const story = fc.array(happening, { minLength: 1, maxLength: 120, size: "max" });
+  const minedAs = fc.constantFrom<ChainView>("submitted", "judging", "settled");
 
   it("starts a command that may not run twice at most once, and any attempt at most once", () => {
     fc.assert(
@@ -185,8 +195,8 @@ describe("decide, whatever happens", () => {
 
   it("puts at most one result on chain", () => {
     fc.assert(
-      fc.property(story, fc.boolean(), (happenings, idempotent) => {
-        const world = new World(idempotent, false);
+      fc.property(story, fc.boolean(), minedAs, (happenings, idempotent, as) => {
+        const world = new World(idempotent, false, as);
         for (const step of happenings) world.apply(step);
         expect(world.submitted).to.be.at.most(1);
       }),
@@ -196,8 +206,8 @@ describe("decide, whatever happens", () => {
 
   it("comes to an end from everywhere once the crashes stop", () => {
     fc.assert(
-      fc.property(story, fc.boolean(), (happenings, attested) => {
-        const world = new World(true, attested);
+      fc.property(story, fc.boolean(), minedAs, (happenings, attested, as) => {
+        const world = new World(true, attested, as);
         for (const step of happenings) world.apply(step);
         for (let i = 0; i < 40 && world.state !== "cleaned"; i++) {
           world.apply({ what: "act", crash: "no" });
@@ -270,6 +280,34 @@ describe("decide", () => {
     expect(at("final", { chain: "submitted" }).do).to.equal("wait");
     expect(at("final", { chain: "settled" })).to.deep.equal({ do: "clean" });
     expect(at("final", { chain: "submitted", now: 1000 + KEEP_ENDED_SECONDS })).to.deep.equal({ do: "clean" });
+  });
+
+  it("takes a result that is judged, disputed or paid at once for submitted", () => {
+    for (const chain of ["judging", "disputed", "settled"] as const)
+      expect(at("submitting", { chain, transaction: "pending" })).to.deep.equal({ do: "enter", state: "final" });
+  });
+
+  it("keeps the container of a result as long as it may be judged or disputed", () => {
+    for (const chain of ["judging", "disputed"] as const) {
+      expect(at("final", { chain, now: 1000 + KEEP_ENDED_SECONDS }).do).to.equal("wait");
+      expect(at("final", { chain, now: 2999 })).to.deep.equal({ do: "wait", seconds: 1 });
+      expect(at("final", { chain, now: 3000 })).to.deep.equal({ do: "clean" });
+      expect(at("final", { chain, now: 3000 }, { since: 2900 }).do).to.equal("wait");
+    }
+  });
+
+  it("gives a lease back, and fetches and runs nothing for it when it is too late", () => {
+    const lease = { isLease: true, submitBy: 1000 };
+    const state = (chain: ChainView, transaction: Situation["transaction"], now = 1001) =>
+      at("declined", { chain, transaction, now }, lease);
+    expect(at("matched", { now: 1010 }, lease)).to.deep.equal({ do: "decline" });
+    expect(at("matched", { now: 1011 }, lease)).to.deep.include({ do: "enter", state: "expired" });
+    expect(state("active", "none")).to.deep.equal({ do: "decline" });
+    expect(state("active", "pending").do).to.equal("wait");
+    expect(state("active", "failed").do).to.equal("wait");
+    expect(state("active", "failed", 1011)).to.deep.equal({ do: "clean" });
+    expect(state("refunded", "mined")).to.deep.equal({ do: "clean" });
+    expect(at("matched", { chain: "settled" }, lease)).to.deep.include({ state: "expired" });
   });
 
   it("never enqueues again what the outbox knows", () => {

@@ -4,8 +4,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { type ContentStore, fetchContent, openEmbeddedStore } from "@berth/content";
 import {
-  chargeDown,
-  claimHash,
+  chargeOfDown,
   type Deployment,
   digestToCid,
   evidenceSchema,
@@ -15,6 +14,7 @@ import {
   parseResult,
   type Result,
   recoverResultSigner,
+  replicaCommitment,
   traitsToMask,
 } from "@berth/protocol";
 import { expect } from "chai";
@@ -113,10 +113,10 @@ describe("berth-node", function () {
     const stored = await bench.client.readContract({
       address: bench.deployment.market,
       abi: jobMarketAbi,
-      functionName: "resultOf",
+      functionName: "replicaOf",
       args,
     });
-    expect(stored).to.equal(claimHash(claim));
+    expect(stored.commitment).to.equal(replicaCommitment(terms, claim));
     const result = await readResult(matched.jobId);
     expect(result).to.deep.include({
       outcome: "exited",
@@ -135,9 +135,7 @@ describe("berth-node", function () {
         })
       ).key,
     );
-    expect(BigInt(result.charge)).to.equal(
-      chargeDown(terms.request, terms.offer, Math.floor(result.usage.wallMs / 1000)),
-    );
+    expect(BigInt(result.charge)).to.equal(chargeOfDown(terms, Math.floor(result.usage.wallMs / 1000)));
     expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
     expect(await textOf(result.stderr?.cid)).to.equal("oops\n");
     expect(await filesOf(result)).to.have.length(1);
@@ -191,6 +189,47 @@ describe("berth-node", function () {
     expect(result).to.deep.include({ outcome: "exited", exitCode: 0, attempt: 0 });
     expect(result.usage.wallMs).to.be.greaterThan(3500);
     expect(await bench.results(matched.jobId)).to.have.length(1);
+  });
+
+  it("is paid in the transaction of its result where nobody may challenge it", async () => {
+    node = startNode(flags);
+    await node.ready;
+    const { jobId } = await bench.match({ command: ["/bin/true"] }, { request: { challengeWindow: 0 } });
+    await resultOf(jobId);
+    await eventually("the container is cleaned up", async () => (await phaseOf(jobId)) === "done", 30_000);
+    const { stdout } = await berthNode([...flags, "status"]);
+    const known = JSON.parse(stdout).jobs.find((job: { jobId: JobId }) => job.jobId === jobId);
+    expect(known).to.deep.include({ chain: "settled", outcome: "exited" });
+    expect(await bench.results(jobId)).to.have.length(1);
+  });
+
+  it("is registered once: what is in the registry and the market already is not sent again", async () => {
+    const again = await berthNode([...flags, "register", "--operator-key-file", bench.operatorKeyFile]);
+    const { transactions } = JSON.parse(again.stdout);
+    expect(
+      transactions.map(({ what }: { what: string }) => what),
+      again.stderr,
+    ).to.deep.equal(["publish node"]);
+  });
+
+  it("offers nothing, and says why, while its operator does not accept the token", async () => {
+    await bench.accept(false);
+    try {
+      const { stdout } = await berthNode([...flags, "doctor"]);
+      const { checks } = JSON.parse(stdout);
+      const accepted = checks.find(({ name }: { name: string }) => name === "accepted");
+      expect(accepted).to.deep.include({ status: "fail", without: "being matched" });
+      const since = Date.now();
+      node = startNode(flags);
+      await node.ready;
+      const running = node;
+      const reason = `The operator does not accept ${bench.token} yet`;
+      await eventually("it says why", async () => running.log().includes(reason), 30_000);
+      expect(bench.hasOffer(since)).to.equal(false);
+    } finally {
+      await bench.accept(true);
+    }
+    await bench.offer(Date.now());
   });
 
   it("reports in its result why a job could not run, and earns the base charge", async () => {

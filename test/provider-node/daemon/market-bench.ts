@@ -14,7 +14,6 @@ import {
   type JobId,
   jobIdOf,
   jobMarketAbi,
-  type NodeLimits,
   type Offer,
   offerSchema,
   priceOf,
@@ -22,6 +21,8 @@ import {
   requestTypedData,
   type Spec,
   type Terms,
+  termsOf,
+  ZERO_ADDRESS,
 } from "@berth/protocol";
 import pino from "pino";
 import { type Abi, createPublicClient, createWalletClient, http, type PublicClient } from "viem";
@@ -53,6 +54,9 @@ export interface MarketBench {
   imageCid: string;
   /** The newest offer that a node posted after `since` (unix milliseconds). */
   offer(since?: number): Promise<{ offer: Offer; signature: Hex }>;
+  hasOffer(since: number): boolean;
+  /** The operator says whether its nodes may sign for the token. */
+  accept(accepted: boolean): Promise<void>;
   fund(address: Address): Promise<void>;
   mint(to: Address, amount: bigint): Promise<void>;
   /** Publishes the spec (image included), and has the requester's own matcher bind it to the node's offer. */
@@ -119,7 +123,8 @@ async function furnish(
 
   const identity = await deploy("identity/IdentityRegistry");
   const token = await deploy("mocks/TestToken");
-  const market = await deploy("market/JobMarket", [identity, deployer.address]);
+  const desk = await deploy("market/MarketDesk", [identity]);
+  const market = await deploy("market/JobMarket", [identity, desk, deployer.address, ZERO_ADDRESS]);
   const staking = (
     await client.readContract({ address: market, abi: jobMarketAbi, functionName: "staking" })
   ).toLowerCase() as Address;
@@ -192,6 +197,10 @@ async function furnish(
     gatewayUrl: gateway.url,
     imageCid,
     offer: (since = 0) => eventually("an offer reaches the indexer", () => indexer.newest(since), 60_000),
+    hasOffer: (since) => indexer.newest(since) !== undefined,
+    async accept(accepted) {
+      await write(operator, market, jobMarketAbi as Abi, "setAccepted", [operator.address, [token], accepted]);
+    },
     async fund(address) {
       await anvil.call("anvil_setBalance", [address, `0x${(10n ** 19n).toString(16)}`]);
     },
@@ -199,11 +208,10 @@ async function furnish(
       const { spec, request, jobId } = await sealed(specChange, requestChange, served);
       const { offer, signature } = await eventually("an offer reaches the indexer", () => indexer.newest(0), 60_000);
       const requestSignature = await requester.signTypedData(requestTypedData(domain, request));
-      const limits = await limitsOf(client, deployment, offer);
-      const args = [request, requestSignature, "0x", [offer], [signature], [limits]];
+      const args = [request, requestSignature, "0x", [offer], [signature], []];
       const { blockNumber } = await write(deployer, market, jobMarketAbi as Abi, "matchJob", args);
       const { timestamp } = await client.getBlock({ blockNumber });
-      return { jobId, spec, terms: { request, offer, replica: 0 }, matchedAt: Number(timestamp) };
+      return { jobId, spec, terms: termsOf(domain, request, offer, 0), matchedAt: Number(timestamp) };
     },
     async post(specChange, requestChange = {}) {
       const { spec, request, jobId } = await sealed(specChange, requestChange);
@@ -225,19 +233,6 @@ async function furnish(
 
 async function publish(store: ContentStore, spec: Spec, served: Uint8Array | null | undefined): Promise<void> {
   if (served !== null) await store.addBytes(served ?? canonicalBytes(spec));
-}
-
-async function limitsOf(client: PublicClient, { market }: Deployment, { operator, index }: Offer): Promise<NodeLimits> {
-  const options = {
-    address: market,
-    abi: jobMarketAbi,
-    eventName: "NodeLimitsSet",
-    fromBlock: 0n,
-    args: { operator, index },
-  } as const;
-  const limits = (await client.getContractEvents(options)).at(-1)?.args.limits;
-  if (limits === undefined) throw new Error(`node ${index} of ${operator} has no limits`);
-  return limits as unknown as NodeLimits;
 }
 
 /** Takes offers and knows where the requester's content is; decides nothing. */

@@ -2,16 +2,18 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ContentStore, openEmbeddedStore } from "@berth/content";
-import type { JobId } from "@berth/protocol";
+import { type JobId, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
 import { collectAttempt } from "../../../provider-node/src/jobs/collect.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
-import { aRequest } from "../../support/orders.ts";
+import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
 
 const jobId = `0x${"11".repeat(32)}` as JobId;
+const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
+const terms = termsOf(domain, aRequest({ submitWindow: 400 }), anOffer(), 0);
 const context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
 
 describe("collectAttempt", function () {
@@ -53,7 +55,7 @@ describe("collectAttempt", function () {
       journal: { keep: () => {} },
     } as unknown as JobTools;
     const spec = aSpec({});
-    const job = { jobId, replica: 0, matchedAt: 1000, request: aRequest({ submitWindow: 400 }) } as unknown as JobRow;
+    const job = { jobId, replica: 0, matchedAt: 1000, terms } as unknown as JobRow;
     const attempt = { jobId, replica: 0, attempt: 0, facts: { spec }, state: "exited" } as unknown as AttemptRow;
     return collectAttempt(job, attempt, tools, context);
   };

@@ -4,16 +4,17 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ContentStore, openEmbeddedStore } from "@berth/content";
-import { canonicalBytes, documentHash, type Hex, type JobId, MarketError, type Spec } from "@berth/protocol";
+import { canonicalBytes, documentHash, type Hex, type JobId, MarketError, type Spec, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
 import { prepareAttempt } from "../../../provider-node/src/jobs/prepare.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
-import { aRequest } from "../../support/orders.ts";
+import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
 
 const jobId = `0x${"11".repeat(32)}` as JobId;
+const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
 const context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
 
 describe("prepareAttempt", function () {
@@ -62,8 +63,8 @@ describe("prepareAttempt", function () {
   const attempt = { jobId, replica: 0, attempt: 0, facts: {}, state: "fetching" } as unknown as AttemptRow;
   const jobOf = (specHash: Hex, spec?: Spec) => {
     const resources = spec && { ...spec.resources, maxSeconds: spec.timeouts.runSeconds };
-    const request = aRequest({ specHash, ...resources, traits: 0n, acceptWindow: 1, submitWindow: 400 });
-    return { jobId, replica: 0, matchedAt: 1000, request } as unknown as JobRow;
+    const request = aRequest({ specHash, ...resources, acceptWindow: 1, submitWindow: 400 });
+    return { jobId, replica: 0, matchedAt: 1000, terms: termsOf(domain, request, anOffer(), 0) } as unknown as JobRow;
   };
   const prepare = async (change: Partial<Spec>, toolChange: Partial<JobTools> = {}) => {
     const spec = aSpec(change);
@@ -124,6 +125,15 @@ describe("prepareAttempt", function () {
   it("refuses more output files than this node collects", async () => {
     const outputs = { path: "/out", maxBytes: 1, maxFiles: 1001 };
     expect(await prepare({ outputs })).to.deep.include({ state: "collected", outcome: "spec-invalid" });
+  });
+
+  it("refuses to promise evidence that it does not make", async () => {
+    const change = await prepare({ attestation: "tpm2" });
+    expect(change).to.deep.include({ state: "collected", outcome: "spec-invalid" });
+    expect(change.message).to.match(/tpm2 evidence, which this node does not offer; ask for the trait attest-tpm2/);
+    const attester = { type: "exec" } as JobTools["attester"];
+    expect(await prepare({ attestation: "tpm2" }, { attester })).to.deep.include({ outcome: "spec-invalid" });
+    expect(await prepare({ attestation: "exec" }, { attester })).to.deep.include({ state: "prepared" });
   });
 
   it("fetches nothing while the disk is nearly full, and does not blame the requester", async () => {

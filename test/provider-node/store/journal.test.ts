@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FollowedBlock } from "@berth/chain";
-import type { Hex, JobId } from "@berth/protocol";
+import { type Hex, type JobId, type Terms, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import type { Intent } from "../../../provider-node/src/chain/intents.ts";
 import { type ChainStore, createChainStore } from "../../../provider-node/src/store/chain-store.ts";
@@ -16,7 +16,9 @@ import {
 } from "../../../provider-node/src/store/open.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
 
-const jobId = `0x${"ab".repeat(32)}` as JobId;
+const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
+const terms = termsOf(domain, aRequest({ bond: 10n ** 20n, heartbeatSeconds: 7 }), anOffer(), 0);
+const jobId: JobId = terms.job.jobId;
 const hashOf = (number: number, fork = 0): Hex => `0x${(number * 10 + fork).toString(16).padStart(64, "0")}`;
 
 interface Fixture {
@@ -54,30 +56,57 @@ function freshJournal(path = ":memory:"): Fixture {
   };
 }
 
-function matched(at = 0, matchedAt = 1005): Intent {
-  const job = {
-    jobId,
-    replica: 0,
-    request: aRequest(),
-    offer: anOffer(),
-    offerHash: hashOf(7),
-    matchedAt,
-    deposit: 10n ** 20n,
-  };
-  return { at, kind: "matched", job };
+function matched(at = 0, matchedAt = 1005, under: Terms = terms): Intent {
+  return { at, kind: "matched", job: { jobId, replica: 0, terms: under, matchedAt } };
 }
 
 describe("the journal", () => {
-  it("learns a match, and gives back the orders exactly", () => {
+  it("learns a match, and gives back the terms exactly", () => {
     const { journal, block } = freshJournal();
     block(5, [matched()]);
     const job = journal.job(jobId, 0);
-    expect(job?.request).to.deep.equal(aRequest());
-    expect(job?.offer).to.deep.equal(anOffer());
-    expect(job).to.deep.include({ chain: "active", deposit: 10n ** 20n, droppedAt: null });
+    expect(job).to.deep.equal({ jobId, replica: 0, terms, matchedAt: 1005, chain: "active", droppedAt: null });
     expect(journal.open().map(({ state, attempt }) => ({ state, attempt }))).to.deep.equal([
       { state: "matched", attempt: 0 },
     ]);
+  });
+
+  it("takes the terms of a match that comes back with another offer", () => {
+    const { journal, block, rollback } = freshJournal();
+    block(4, []);
+    block(5, [matched()]);
+    rollback(4);
+    const other = termsOf(domain, aRequest({ bond: 10n ** 20n }), anOffer({ baseCharge: 9n }), 0);
+    block(5, [matched(0, 1005, other)], 1);
+    expect(journal.job(jobId, 0)?.terms).to.deep.equal(other);
+  });
+
+  it("follows a result that is judged and disputed, back and forth, and ignores what it does not know", () => {
+    const { journal, block, rollback } = freshJournal();
+    const view = () => journal.job(jobId, 0)?.chain;
+    block(5, [matched()]);
+    block(6, [{ at: 0, kind: "judging", jobId, replica: 0 }]);
+    expect(view()).to.equal("judging");
+    block(7, [
+      { at: 0, kind: "disputed", jobId, replica: 0 },
+      { at: 1, kind: "disputed", jobId, replica: 1 },
+    ]);
+    expect(view()).to.equal("disputed");
+    expect(journal.job(jobId, 1)).to.equal(undefined);
+    rollback(6);
+    expect(view()).to.equal("judging");
+    block(7, [{ at: 0, kind: "settled", jobId, replica: 0 }], 1);
+    expect(view()).to.equal("settled");
+  });
+
+  it("takes a result that is paid in the transaction that submits it for settled", () => {
+    const { journal, block } = freshJournal();
+    block(5, [matched()]);
+    block(6, [
+      { at: 3, kind: "submitted", jobId, replica: 0 },
+      { at: 4, kind: "settled", jobId, replica: 0 },
+    ]);
+    expect(journal.job(jobId, 0)?.chain).to.equal("settled");
   });
 
   it("undoes what a rolled-back block said, and keeps the work", () => {
