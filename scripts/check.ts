@@ -23,6 +23,11 @@ const checks: Check[] = [
   },
   { name: "unused", what: "unused files, exports and dependencies", run: () => command(bin("knip")) },
   { name: "abi", what: "generated ABIs equal the contracts", run: () => script("export-abi.ts", "--check") },
+  {
+    name: "gas",
+    what: "gas within 1 % of bench/gas.snapshot.json",
+    run: () => command(process.execPath, join(root, "bench", "gas.ts"), "--check"),
+  },
   { name: "lock", what: "the lock file is whole: `npm ci` takes it", run: lockIsComplete },
   { name: "links", what: "links between documents lead somewhere", run: linksLeadSomewhere },
 ];

@@ -89,7 +89,7 @@ interface IMarketDesk {
 
     /// @notice Ends a lease. Either side gives notice, and the lease ends when it has run out; without a notice period at once.
     /// Anyone ends a lease whose notice has run out, whose deposit is used up, or whose node was silent for two
-    /// heartbeats without a notice given, which costs the node its bond.
+    /// heartbeats, which costs the node its bond unless notice was given.
     /// @custom:reverts WrongMode, WrongState, WrongTerms, NotParty, AlreadyClosing
     /// @custom:emits LeaseClosing, or ReplicaSettled
     function close(Terms calldata terms) external;

@@ -13,6 +13,7 @@ import {IVerifier, Verdict} from "./IVerifier.sol";
 import {Fit} from "./libraries/Fit.sol";
 import {JobWords} from "./libraries/JobWords.sol";
 import {OrderHash} from "./libraries/OrderHash.sol";
+import {OrderWords} from "./libraries/OrderWords.sol";
 import {Pricing} from "./libraries/Pricing.sol";
 import {MarketState} from "./MarketState.sol";
 import {
@@ -70,13 +71,18 @@ contract JobMarket is IMarketFloor, MarketState {
 
     /// @inheritdoc IMarketFloor
     function matchJob(
-        Request calldata request,
+        Request calldata order,
         bytes calldata requesterSignature,
         bytes calldata payerSignature,
-        Offer[] calldata offers,
+        Offer[] calldata quotes,
         bytes[] calldata offerSignatures,
         bytes32[][] calldata operatorProofs
     ) external returns (JobId jobId) {
+        Request memory request = OrderWords.read(order);
+        Offer[] memory offers = new Offer[](quotes.length);
+        for (uint256 i = 0; i < offers.length; ++i) {
+            offers[i] = OrderWords.read(quotes[i]);
+        }
         bool posted;
         (jobId, posted) = _admit(request, requesterSignature, payerSignature);
         _requireOperators(request, jobId, offers, operatorProofs);
@@ -84,10 +90,11 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function accept(Request calldata request, Offer calldata offer, bytes32[] calldata operatorProof)
+    function accept(Request calldata order, Offer calldata quote, bytes32[] calldata operatorProof)
         external
         returns (JobId jobId)
     {
+        (Request memory request, Offer memory offer) = (OrderWords.read(order), OrderWords.read(quote));
         jobId = _hashRequest(request);
         _requireState(jobId, 0, _replicas[jobId][0].state, ReplicaState.Posted);
         if (request.replicas != 1) revert WrongOfferCount(jobId, 1, request.replicas);
@@ -99,7 +106,8 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function submit(Terms calldata terms, Claim calldata claim, bytes calldata) external {
+    function submit(Terms calldata agreed, Claim calldata claim, bytes calldata) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
         _requireMode(terms, Mode.Batch);
         _requireNode(terms.assignment.operator, terms.assignment.index);
@@ -120,7 +128,7 @@ contract JobMarket is IMarketFloor, MarketState {
         replica.state =
             instant ? ReplicaState.Settled : judging ? ReplicaState.Judging : ReplicaState.Submitted;
         replica.lastAt = uint40(block.timestamp);
-        replica.commitment = OrderHash.commitment(OrderHash.ofClaimed(OrderHash.ofTerms(terms), claim));
+        replica.commitment = OrderHash.commitment(OrderHash.ofClaimed(_termsHash(terms), claim));
         _replicas[jobId][index] = replica;
         _vacate(terms);
         emit ResultSubmitted(jobId, terms.assignment.operator, index, judging, claim);
@@ -130,7 +138,8 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function approve(Terms calldata terms, Claim calldata claim) external {
+    function approve(Terms calldata agreed, Claim calldata claim) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
         if (replica.state != ReplicaState.Judging) {
             _requireState(jobId, index, replica.state, ReplicaState.Submitted);
@@ -141,9 +150,10 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function finalize(Terms calldata terms, Claim calldata claim) external {
+    function finalize(Terms calldata agreed, Claim calldata claim) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
-        Job calldata job = terms.job;
+        Job memory job = terms.job;
         ReplicaState state = replica.state;
         if (state == ReplicaState.Active) return _timeOut(terms, claim);
         bool disputed = state == ReplicaState.Disputed;
@@ -174,12 +184,16 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @inheritdoc IMarketFloor
-    function hashRequest(Request calldata request) external view returns (JobId) {
-        return _hashRequest(request);
+    function hashRequest(Request calldata order) external view returns (JobId) {
+        return _hashRequest(OrderWords.read(order));
     }
 
     /// @inheritdoc IMarketFloor
-    function hashOffer(Offer calldata offer) public view returns (bytes32) {
+    function hashOffer(Offer calldata quote) external view returns (bytes32) {
+        return _hashOffer(OrderWords.read(quote));
+    }
+
+    function _hashOffer(Offer memory offer) private view returns (bytes32) {
         return _hashTypedDataV4(OrderHash.ofOffer(offer));
     }
 
@@ -188,7 +202,7 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev Is the request posted, or signed and never used?
-    function _admit(Request calldata request, bytes calldata requesterSignature, bytes calldata payerSignature)
+    function _admit(Request memory request, bytes calldata requesterSignature, bytes calldata payerSignature)
         private
         view
         returns (JobId jobId, bool posted)
@@ -202,10 +216,10 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     function _bindAll(
-        Request calldata request,
+        Request memory request,
         JobId jobId,
         bool posted,
-        Offer[] calldata offers,
+        Offer[] memory offers,
         bytes[] calldata offerSignatures
     ) private {
         if (offerSignatures.length != offers.length) {
@@ -220,7 +234,7 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev Turns a request into a job: takes the price from the payer, pays the tip.
-    function _open(Request calldata request, JobId jobId, uint256 price, bool posted)
+    function _open(Request memory request, JobId jobId, uint256 price, bool posted)
         private
         returns (Job memory job)
     {
@@ -241,19 +255,19 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev A posted request with one replica, taken by its node.
-    function _take(Request calldata request, JobId jobId, Offer calldata offer) private {
+    function _take(Request memory request, JobId jobId, Offer memory offer) private {
         uint256 rate = Pricing.rateX18(request, offer);
         uint256 price = request.matcherTip + Pricing.depositUp(rate, offer.baseCharge, request.maxSeconds);
         Job memory job = _open(request, jobId, price, true);
-        bytes32 offerHash = hashOffer(offer);
+        bytes32 offerHash = _hashOffer(offer);
         _bind(request, job, offer, Assignment(0, offer.operator, offer.index, offerHash, rate, offer.baseCharge));
     }
 
     /// @dev Binds one replica to an offer whose signer was checked.
     function _bind(
-        Request calldata request,
+        Request memory request,
         Job memory job,
-        Offer calldata offer,
+        Offer memory offer,
         Assignment memory assignment
     ) private {
         Fit.requireServes(request, offer, assignment.offerHash);
@@ -270,14 +284,14 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev Takes capacity of the node behind `offer`, within the operator's limits.
-    function _occupy(Request calldata request, Offer calldata offer, bytes32 offerHash) private {
+    function _occupy(Request memory request, Offer memory offer, bytes32 offerHash) private {
         (address operator, uint32 index) = (offer.operator, offer.index);
         uint32 epoch = _uses[operator][index].epoch;
         if (offer.epoch != epoch) revert WrongEpoch(offerHash, offer.epoch, epoch);
         _uses[operator][index] = Fit.add(_uses[operator][index], _limits[operator][index], request, offer);
     }
 
-    function _lockBond(Request calldata request, address operator) private {
+    function _lockBond(Request memory request, address operator) private {
         IERC20 token = IERC20(request.token);
         uint128 least = request.minStake;
         if (request.bond == 0 && least == 0) return;
@@ -285,14 +299,14 @@ contract JobMarket is IMarketFloor, MarketState {
         if (staked < least) revert StakeBelowMinimum(operator, token, staked, least);
     }
 
-    function _settle(Terms calldata terms, Claim calldata claim, Replica memory replica) private {
+    function _settle(Terms memory terms, Claim calldata claim, Replica memory replica) private {
         replica.state = ReplicaState.Settled;
         _replicas[terms.job.jobId][terms.assignment.replica] = replica;
         _pay(terms, _depositOf(terms), claim.charge);
         _unlockBond(terms);
     }
 
-    function _timeOut(Terms calldata terms, Claim calldata claim) private {
+    function _timeOut(Terms memory terms, Claim calldata claim) private {
         (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
         _requireMode(terms, Mode.Batch);
         if (claim.resultHash != 0 || claim.resultBytes != 0 || claim.charge != 0) revert WrongClaim(jobId, index);
@@ -307,7 +321,7 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev The challenge window is over: what the verifier says now counts.
-    function _finishJudging(Terms calldata terms, Claim calldata claim, Replica memory replica) private {
+    function _finishJudging(Terms memory terms, Claim calldata claim, Replica memory replica) private {
         (JobId jobId, uint16 index) = (terms.job.jobId, terms.assignment.replica);
         // The same arguments, followed by where the proof begins and its length, which is none.
         bytes calldata asked = msg.data[4:4 + TERMS_AND_CLAIM];
@@ -337,7 +351,7 @@ contract JobMarket is IMarketFloor, MarketState {
     }
 
     /// @dev The node's key, which must count until nothing can be asked of the node any more.
-    function _requireKey(Request calldata request, Offer calldata offer) private view returns (address key) {
+    function _requireKey(Request memory request, Offer memory offer) private view returns (address key) {
         uint40 validTo;
         (key, validTo) = _IDENTITY.signerOf(offer.operator, offer.index);
         uint256 needed = request.mode == Mode.Lease
@@ -351,15 +365,15 @@ contract JobMarket is IMarketFloor, MarketState {
         if (what != address(0) && !_accepted[operator][what]) revert NotAccepted(operator, what);
     }
 
-    function _requireCharge(Terms calldata terms, Claim calldata claim, uint256 elapsed) private pure {
-        Assignment calldata by = terms.assignment;
+    function _requireCharge(Terms memory terms, Claim calldata claim, uint256 elapsed) private pure {
+        Assignment memory by = terms.assignment;
         uint256 chargeable = elapsed < terms.job.maxSeconds ? elapsed : terms.job.maxSeconds;
         uint256 most = Pricing.chargeDown(by.rateX18, by.baseCharge, chargeable);
         if (claim.charge > most) revert ChargeTooHigh(terms.job.jobId, by.replica, claim.charge, most);
     }
 
     /// @dev A leaf is the operator, hashed twice, as OpenZeppelin's trees do: no inner node can pass for one.
-    function _requireAllowed(Request calldata request, JobId jobId, address operator, bytes32[] calldata proof)
+    function _requireAllowed(Request memory request, JobId jobId, address operator, bytes32[] calldata proof)
         private
         pure
     {
@@ -369,20 +383,20 @@ contract JobMarket is IMarketFloor, MarketState {
 
     /// @dev The assignment to the node behind `offer`, whose key signed it.
     function _assigned(
-        Request calldata request,
-        Offer calldata offer,
+        Request memory request,
+        Offer memory offer,
         bytes calldata signature,
         uint16 replica,
         uint256 rate
     ) private view returns (Assignment memory) {
-        bytes32 offerHash = hashOffer(offer);
+        bytes32 offerHash = _hashOffer(offer);
         address key = _requireKey(request, offer);
         if (!Signatures.signed(key, offerHash, signature)) revert BadOfferSignature(offerHash, key);
         return Assignment(replica, offer.operator, offer.index, offerHash, rate, offer.baseCharge);
     }
 
     /// @dev Token units of all replicas and the tip, and the rate of each replica.
-    function _price(Request calldata request, Offer[] calldata offers)
+    function _price(Request memory request, Offer[] memory offers)
         private
         pure
         returns (uint256 price, uint256[] memory rates)
@@ -397,9 +411,9 @@ contract JobMarket is IMarketFloor, MarketState {
 
     /// @dev As many as the request wants, each another one, and each on the request's list where it has one.
     function _requireOperators(
-        Request calldata request,
+        Request memory request,
         JobId jobId,
-        Offer[] calldata offers,
+        Offer[] memory offers,
         bytes32[][] calldata operatorProofs
     ) private pure {
         bool listed = request.operators != 0;

@@ -67,7 +67,7 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     // Requests
 
     function _requireAuthorized(
-        Request calldata request,
+        Request memory request,
         JobId jobId,
         bytes calldata requesterSignature,
         bytes calldata payerSignature
@@ -86,7 +86,7 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
         return msg.sender == controller || Signatures.signed(controller, JobId.unwrap(jobId), signature);
     }
 
-    function _requireNew(Request calldata request, JobId jobId) internal view {
+    function _requireNew(Request memory request, JobId jobId) internal view {
         if (_paused) revert NewJobsPaused();
         if (block.timestamp > request.openUntil) revert RequestExpired(jobId, request.openUntil);
     }
@@ -94,20 +94,20 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     // Replicas
 
     /// @dev The replica that `terms` name, without any check that they are its terms.
-    function _named(Terms calldata terms) internal view returns (JobId jobId, uint16 index, Replica memory replica) {
+    function _named(Terms memory terms) internal view returns (JobId jobId, uint16 index, Replica memory replica) {
         (jobId, index) = (terms.job.jobId, terms.assignment.replica);
         replica = _replicas[jobId][index];
     }
 
     /// @dev The replica of `terms`, which runs.
-    function _active(Terms calldata terms) internal view returns (JobId jobId, uint16 index, Replica memory replica) {
+    function _active(Terms memory terms) internal view returns (JobId jobId, uint16 index, Replica memory replica) {
         (jobId, index, replica) = _named(terms);
         _requireState(jobId, index, replica.state, ReplicaState.Active);
-        if (replica.commitment != OrderHash.commitment(OrderHash.ofTerms(terms))) revert WrongTerms(jobId, index);
+        if (replica.commitment != OrderHash.commitment(_termsHash(terms))) revert WrongTerms(jobId, index);
     }
 
-    function _requireClaim(Terms calldata terms, Claim calldata claim, Replica memory replica) internal pure {
-        bytes32 hash = OrderHash.ofClaimed(OrderHash.ofTerms(terms), claim);
+    function _requireClaim(Terms memory terms, Claim calldata claim, Replica memory replica) internal pure {
+        bytes32 hash = OrderHash.ofClaimed(_termsHash(terms), claim);
         if (replica.commitment != OrderHash.commitment(hash)) revert WrongClaim(terms.job.jobId, terms.assignment.replica);
     }
 
@@ -115,7 +115,7 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
         if (state != needed) revert WrongState(jobId, replica, state, needed);
     }
 
-    function _requireMode(Terms calldata terms, Mode mode) internal pure {
+    function _requireMode(Terms memory terms, Mode mode) internal pure {
         if (terms.job.mode != mode) revert WrongMode(terms.job.jobId, terms.job.mode);
     }
 
@@ -128,13 +128,13 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     }
 
     /// @dev Gives back what the match took of the node. Called on every edge out of Active, once.
-    function _vacate(Terms calldata terms) internal {
+    function _vacate(Terms memory terms) internal {
         NodeUse storage use = _uses[terms.assignment.operator][terms.assignment.index];
         _uses[terms.assignment.operator][terms.assignment.index] = Fit.remove(use, terms.job);
     }
 
     /// @dev Pays `charge` to the operator and what is left of `deposit` to the payer.
-    function _pay(Terms calldata terms, uint256 deposit, uint256 charge) internal {
+    function _pay(Terms memory terms, uint256 deposit, uint256 charge) internal {
         address token = terms.job.token;
         uint256 refund = deposit - charge;
         _credit(terms.assignment.operator, token, charge);
@@ -142,13 +142,13 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
         emit ReplicaSettled(terms.job.jobId, terms.assignment.operator, terms.assignment.replica, charge, refund);
     }
 
-    function _unlockBond(Terms calldata terms) internal {
+    function _unlockBond(Terms memory terms) internal {
         uint128 bond = terms.job.bond;
         if (bond > 0) _staking().unlock(terms.assignment.operator, IERC20(terms.job.token), bond);
     }
 
     /// @dev The whole bond: compensation to the payer, the bounty to whoever called, the rest to the sink.
-    function _slashForSilence(Terms calldata terms, uint256 deposit) internal {
+    function _slashForSilence(Terms memory terms, uint256 deposit) internal {
         uint128 bond = terms.job.bond;
         if (bond == 0) return;
         // Fit in 128 bits: parts of the bond.
@@ -159,7 +159,7 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     }
 
     function _slash(
-        Terms calldata terms,
+        Terms memory terms,
         uint128 amount,
         address victim,
         uint128 compensation,
@@ -172,25 +172,29 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     }
 
     /// @dev Gives the whole deposit back to the payer. What becomes of the bond is said by the caller.
-    function _refund(Terms calldata terms, uint256 deposit, uint128 slashed, RefundReason reason) internal {
+    function _refund(Terms memory terms, uint256 deposit, uint128 slashed, RefundReason reason) internal {
         _credit(terms.job.payer, terms.job.token, deposit);
         address operator = terms.assignment.operator;
         emit ReplicaRefunded(terms.job.jobId, operator, terms.assignment.replica, deposit, slashed, reason);
     }
 
     /// @dev What is held for a replica that nothing was paid out of: its deposit and what topped it up.
-    function _heldOf(Terms calldata terms) internal view returns (uint256) {
+    function _heldOf(Terms memory terms) internal view returns (uint256) {
         if (terms.job.mode == Mode.Batch) return _depositOf(terms);
-        Assignment calldata by = terms.assignment;
+        Assignment memory by = terms.assignment;
         uint256 paidSeconds = uint256(terms.job.maxSeconds) + _leases[terms.job.jobId][by.replica].addedSeconds;
         return Pricing.depositUp(by.rateX18, by.baseCharge, paidSeconds);
     }
 
-    function _depositOf(Terms calldata terms) internal pure returns (uint256) {
+    function _termsHash(Terms memory terms) internal pure returns (bytes32) {
+        return OrderHash.ofTerms(OrderHash.ofJob(terms.job), terms.assignment);
+    }
+
+    function _depositOf(Terms memory terms) internal pure returns (uint256) {
         return Pricing.depositOf(terms.job, terms.assignment);
     }
 
-    function _hashRequest(Request calldata request) internal view returns (JobId) {
+    function _hashRequest(Request memory request) internal view returns (JobId) {
         return JobId.wrap(_hashTypedDataV4(OrderHash.ofRequest(request)));
     }
 }

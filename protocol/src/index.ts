@@ -1,4 +1,17 @@
-export { identityRegistryAbi, jobMarketAbi, providerStakingAbi, testTokenAbi } from "./abi/index.ts";
+export {
+  attestationRegistryAbi,
+  committeeAbi,
+  committeeQuoteVerifierAbi,
+  dcapQuoteVerifierAbi,
+  identityRegistryAbi,
+  jobMarketAbi,
+  juryArbiterAbi,
+  providerStakingAbi,
+  quorumVerifierAbi,
+  teeVerifierAbi,
+  testTokenAbi,
+  tpmQuoteVerifierAbi,
+} from "./abi/index.ts";
 export { canonicalBytes, documentHash, MAX_DOCUMENT_BYTES } from "./canonical.ts";
 export { cidToDigest, digestToCid } from "./cid.ts";
 export { ZERO_ADDRESS, ZERO_BYTES32 } from "./constants.ts";

@@ -25,10 +25,11 @@ abstract contract Batches is IMarketDesk, MarketState {
     function _each(bytes4 selector, bytes[] calldata items, uint256 itemGas) private returns (bool[] memory done) {
         done = new bool[](items.length);
         for (uint256 i = 0; i < items.length; ++i) {
+            bytes memory data = bytes.concat(selector, items[i]);
             // A call passes on at most 63/64 of the gas that there is (EIP-150).
             uint256 needed = itemGas + itemGas / 63 + ITEM_RESERVE;
             if (gasleft() < needed) revert BatchItemGas(i, gasleft(), needed);
-            done[i] = _try(bytes.concat(selector, items[i]), itemGas);
+            done[i] = _try(data, itemGas);
             if (!done[i]) emit ItemFailed(i, _reason());
         }
     }

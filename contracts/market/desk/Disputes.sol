@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IMarketDesk} from "../IMarketDesk.sol";
 import {Replica} from "../IMarketFloor.sol";
+import {OrderWords} from "../libraries/OrderWords.sol";
 import {Pricing} from "../libraries/Pricing.sol";
 import {MarketState} from "../MarketState.sol";
 import {Claim, Job, JobId, ReplicaState, Terms} from "../Orders.sol";
@@ -10,9 +11,10 @@ import {Claim, Job, JobId, ReplicaState, Terms} from "../Orders.sol";
 /// @notice A requester contests a result, the arbiter that both orders name rules.
 abstract contract Disputes is IMarketDesk, MarketState {
     /// @inheritdoc IMarketDesk
-    function dispute(Terms calldata terms, Claim calldata claimed) external {
+    function dispute(Terms calldata agreed, Claim calldata claimed) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
-        Job calldata job = terms.job;
+        Job memory job = terms.job;
         if (replica.state != ReplicaState.Judging) {
             _requireState(jobId, index, replica.state, ReplicaState.Submitted);
         }
@@ -29,9 +31,10 @@ abstract contract Disputes is IMarketDesk, MarketState {
     }
 
     /// @inheritdoc IMarketDesk
-    function rule(Terms calldata terms, Claim calldata claimed, uint128 award) external {
+    function rule(Terms calldata agreed, Claim calldata claimed, uint128 award) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
-        Job calldata job = terms.job;
+        Job memory job = terms.job;
         _requireState(jobId, index, replica.state, ReplicaState.Disputed);
         _requireClaim(terms, claimed, replica);
         if (msg.sender != job.arbiter) revert NotArbiter(jobId, msg.sender, job.arbiter);
@@ -53,7 +56,7 @@ abstract contract Disputes is IMarketDesk, MarketState {
     }
 
     /// @dev First what both signed for the victim, then the fee; so the victim's share comes second to none but the fee's room.
-    function _slashFault(Terms calldata terms, uint256 deposited, uint128 fault) private {
+    function _slashFault(Terms memory terms, uint256 deposited, uint128 fault) private {
         uint128 fee = terms.job.arbiterFee;
         // Fits in 128 bits: at most the bond.
         uint128 compensation = uint128(Pricing.compensationDown(terms.job, deposited));

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IMarketDesk, Lease} from "../IMarketDesk.sol";
 import {Replica} from "../IMarketFloor.sol";
+import {OrderWords} from "../libraries/OrderWords.sol";
 import {Pricing} from "../libraries/Pricing.sol";
 import {MarketState} from "../MarketState.sol";
 import {Assignment, JobId, Mode, ReplicaState, Terms} from "../Orders.sol";
@@ -11,7 +12,8 @@ import {Assignment, JobId, Mode, ReplicaState, Terms} from "../Orders.sol";
 /// money once, so that many claims pay what one would.
 abstract contract Leases is IMarketDesk, MarketState {
     /// @inheritdoc IMarketDesk
-    function claim(Terms calldata terms) external {
+    function claim(Terms calldata agreed) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica, Lease memory lease) = _leaseOf(terms);
         _requireNode(terms.assignment.operator, terms.assignment.index);
         if (_isOver(terms, replica, lease)) revert LeaseOver(jobId, index);
@@ -27,7 +29,8 @@ abstract contract Leases is IMarketDesk, MarketState {
     }
 
     /// @inheritdoc IMarketDesk
-    function topUp(Terms calldata terms, uint32 addedSeconds) external {
+    function topUp(Terms calldata agreed, uint32 addedSeconds) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica, Lease memory lease) = _leaseOf(terms);
         if (addedSeconds == 0) revert ZeroAmount();
         if (_isOver(terms, replica, lease)) revert LeaseOver(jobId, index);
@@ -46,7 +49,8 @@ abstract contract Leases is IMarketDesk, MarketState {
     }
 
     /// @inheritdoc IMarketDesk
-    function close(Terms calldata terms) external {
+    function close(Terms calldata agreed) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica, Lease memory lease) = _leaseOf(terms);
         if (_isOver(terms, replica, lease)) return _end(terms, replica, lease);
         if (!_isParty(terms)) revert NotParty(jobId, msg.sender);
@@ -63,7 +67,7 @@ abstract contract Leases is IMarketDesk, MarketState {
         return _leases[jobId][replica];
     }
 
-    function _end(Terms calldata terms, Replica memory replica, Lease memory lease) private {
+    function _end(Terms memory terms, Replica memory replica, Lease memory lease) private {
         bool silent = _isSilent(terms, replica, lease);
         uint256 earned = _earned(terms, _chargedSeconds(terms, replica, lease));
         uint256 paidOut = _paidOut(terms, replica, lease);
@@ -77,7 +81,7 @@ abstract contract Leases is IMarketDesk, MarketState {
         else _unlockBond(terms);
     }
 
-    function _leaseOf(Terms calldata terms)
+    function _leaseOf(Terms memory terms)
         private
         view
         returns (JobId jobId, uint16 index, Replica memory replica, Lease memory lease)
@@ -87,28 +91,29 @@ abstract contract Leases is IMarketDesk, MarketState {
         lease = _leases[jobId][index];
     }
 
-    function _isParty(Terms calldata terms) private view returns (bool) {
-        Assignment calldata by = terms.assignment;
+    function _isParty(Terms memory terms) private view returns (bool) {
+        Assignment memory by = terms.assignment;
         if (_controls(terms.job.requester) || _controls(terms.job.payer)) return true;
         return _IDENTITY.mayAct(by.operator, by.index, msg.sender);
     }
 
     /// @dev Its notice has run out, its deposit is used up, or its node fell silent.
-    function _isOver(Terms calldata terms, Replica memory replica, Lease memory lease) private view returns (bool) {
+    function _isOver(Terms memory terms, Replica memory replica, Lease memory lease) private view returns (bool) {
         if (lease.closingAt != 0 && block.timestamp > lease.closingAt) return true;
         uint256 left = _paidSeconds(terms, lease) - lease.chargedSeconds;
-        return block.timestamp > _since(replica) + left || _isSilent(terms, replica, lease);
+        uint256 patience = _patience(terms);
+        return block.timestamp > _since(replica) + (left < patience ? left : patience);
     }
 
-    /// @dev Two heartbeats without a claim, while the deposit would have paid for them and nobody had given notice.
-    function _isSilent(Terms calldata terms, Replica memory replica, Lease memory lease) private view returns (bool) {
-        uint256 patience = 2 * uint256(terms.job.heartbeatSeconds);
+    /// @dev Silence costs the bond while the deposit would have paid for two heartbeats and nobody had given notice.
+    function _isSilent(Terms memory terms, Replica memory replica, Lease memory lease) private view returns (bool) {
+        uint256 patience = _patience(terms);
         if (lease.closingAt != 0 || _paidSeconds(terms, lease) - lease.chargedSeconds < patience) return false;
         return block.timestamp > _since(replica) + patience;
     }
 
     /// @dev Seconds paid for so far and now: at most a heartbeat past the last claim, and never past notice or deposit.
-    function _chargedSeconds(Terms calldata terms, Replica memory replica, Lease memory lease)
+    function _chargedSeconds(Terms memory terms, Replica memory replica, Lease memory lease)
         private
         view
         returns (uint40)
@@ -123,25 +128,30 @@ abstract contract Leases is IMarketDesk, MarketState {
         return uint40(charged < most ? charged : most);
     }
 
+    /// @dev Two heartbeats without a claim are an end.
+    function _patience(Terms memory terms) private pure returns (uint256) {
+        return 2 * uint256(terms.job.heartbeatSeconds);
+    }
+
     function _since(Replica memory replica) private pure returns (uint256) {
         return replica.lastAt == 0 ? replica.matchedAt : replica.lastAt;
     }
 
-    function _paidSeconds(Terms calldata terms, Lease memory lease) private pure returns (uint256) {
+    function _paidSeconds(Terms memory terms, Lease memory lease) private pure returns (uint256) {
         return uint256(terms.job.maxSeconds) + lease.addedSeconds;
     }
 
-    function _held(Terms calldata terms, Lease memory lease) private pure returns (uint256) {
-        Assignment calldata by = terms.assignment;
+    function _held(Terms memory terms, Lease memory lease) private pure returns (uint256) {
+        Assignment memory by = terms.assignment;
         return Pricing.depositUp(by.rateX18, by.baseCharge, _paidSeconds(terms, lease));
     }
 
-    function _earned(Terms calldata terms, uint256 chargedSeconds) private pure returns (uint256) {
+    function _earned(Terms memory terms, uint256 chargedSeconds) private pure returns (uint256) {
         return Pricing.chargeDown(terms.assignment.rateX18, terms.assignment.baseCharge, chargedSeconds);
     }
 
     /// @dev What claims have paid: nothing before the first, the base charge included from then on.
-    function _paidOut(Terms calldata terms, Replica memory replica, Lease memory lease) private pure returns (uint256) {
+    function _paidOut(Terms memory terms, Replica memory replica, Lease memory lease) private pure returns (uint256) {
         return replica.lastAt == 0 ? 0 : _earned(terms, lease.chargedSeconds);
     }
 }

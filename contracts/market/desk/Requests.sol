@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IMarketDesk} from "../IMarketDesk.sol";
 import {Replica} from "../IMarketFloor.sol";
 import {OrderHash} from "../libraries/OrderHash.sol";
+import {OrderWords} from "../libraries/OrderWords.sol";
 import {Pricing} from "../libraries/Pricing.sol";
 import {MarketState} from "../MarketState.sol";
 import {JobId, Mode, RefundReason, ReplicaState, Request, Terms} from "../Orders.sol";
@@ -13,10 +14,11 @@ abstract contract Requests is IMarketDesk, MarketState {
     uint256 private constant FREE_DECLINE_EVERY = 1 hours;
 
     /// @inheritdoc IMarketDesk
-    function post(Request calldata request, bytes calldata requesterSignature, bytes calldata payerSignature)
+    function post(Request calldata order, bytes calldata requesterSignature, bytes calldata payerSignature)
         external
         returns (JobId jobId)
     {
+        Request memory request = OrderWords.read(order);
         jobId = _hashRequest(request);
         _requireState(jobId, 0, _replicas[jobId][0].state, ReplicaState.None);
         _requireAuthorized(request, jobId, requesterSignature, payerSignature);
@@ -28,7 +30,8 @@ abstract contract Requests is IMarketDesk, MarketState {
     }
 
     /// @inheritdoc IMarketDesk
-    function cancel(Request calldata request) external {
+    function cancel(Request calldata order) external {
+        Request memory request = OrderWords.read(order);
         JobId jobId = _hashRequest(request);
         ReplicaState state = _replicas[jobId][0].state;
         bool posted = state == ReplicaState.Posted;
@@ -45,7 +48,8 @@ abstract contract Requests is IMarketDesk, MarketState {
     }
 
     /// @inheritdoc IMarketDesk
-    function decline(Terms calldata terms, uint16 sibling) external {
+    function decline(Terms calldata agreed, uint16 sibling) external {
+        Terms memory terms = OrderWords.read(agreed);
         (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
         _requireNode(terms.assignment.operator, terms.assignment.index);
         // A first claim takes a lease on for good: what it paid could not be refunded.
@@ -64,13 +68,13 @@ abstract contract Requests is IMarketDesk, MarketState {
     }
 
     /// @dev A gang that lost a member may leave while results count; a lease, until its silence would cost it the bond.
-    function _declineWindow(Terms calldata terms, bool broken) private pure returns (uint32) {
+    function _declineWindow(Terms memory terms, bool broken) private pure returns (uint32) {
         if (!broken) return terms.job.acceptWindow;
         return terms.job.mode == Mode.Batch ? terms.job.submitWindow : terms.job.heartbeatSeconds;
     }
 
     /// @dev The first decline of an hour is free and starts the hour.
-    function _declineFee(Terms calldata terms, uint256 deposited) private returns (uint128) {
+    function _declineFee(Terms memory terms, uint256 deposited) private returns (uint128) {
         (address operator, uint32 index) = (terms.assignment.operator, terms.assignment.index);
         uint40 declinedAt = _uses[operator][index].declinedAt;
         if (declinedAt != 0 && block.timestamp < declinedAt + FREE_DECLINE_EVERY) {

@@ -15,7 +15,7 @@ library Fit {
     uint32 internal constant MAX_WAIT_SECONDS = 366 days;
 
     /// @notice What no offer could make good.
-    function requireSound(Request calldata request, JobId jobId) internal pure {
+    function requireSound(Request memory request, JobId jobId) internal pure {
         if (request.requester == address(0)) _bad(jobId, "requester");
         if (request.replicas == 0) _bad(jobId, "replicas");
         if (request.matcherTip > request.maxPrice) _bad(jobId, "matcherTip");
@@ -39,7 +39,7 @@ library Fit {
     }
 
     /// @notice Compares the two orders alone.
-    function requireServes(Request calldata request, Offer calldata offer, bytes32 offerHash) internal view {
+    function requireServes(Request memory request, Offer memory offer, bytes32 offerHash) internal view {
         if (block.timestamp > offer.expiresAt) revert IMarketErrors.OfferExpired(offerHash, offer.expiresAt);
         if (request.token != offer.token) _misfit(offerHash, "token");
         if (offer.requester != address(0) && offer.requester != request.requester) _misfit(offerHash, "requester");
@@ -70,7 +70,7 @@ library Fit {
     }
 
     /// @notice `use` with one replica of `request` more, which neither the operator's limits nor the offer may be too small for.
-    function add(NodeUse memory use, NodeLimits memory limits, Request calldata request, Offer calldata offer)
+    function add(NodeUse memory use, NodeLimits memory limits, Request memory request, Offer memory offer)
         internal
         pure
         returns (NodeUse memory)
@@ -92,7 +92,7 @@ library Fit {
     }
 
     /// @notice `use` with one replica of `job` less.
-    function remove(NodeUse memory use, Job calldata job) internal pure returns (NodeUse memory) {
+    function remove(NodeUse memory use, Job memory job) internal pure returns (NodeUse memory) {
         use.active -= 1;
         use.cpuMilli -= job.cpuMilli;
         use.memoryMiB -= job.memoryMiB;
@@ -102,7 +102,7 @@ library Fit {
     }
 
     /// @dev Nobody judges a lease: it is paid by the second, and either side may end it.
-    function _requireSoundLease(Request calldata request, JobId jobId) private pure {
+    function _requireSoundLease(Request memory request, JobId jobId) private pure {
         if (request.heartbeatSeconds == 0) _bad(jobId, "heartbeatSeconds");
         // Otherwise a node that fell silent could still decline and keep its bond.
         if (request.acceptWindow > 2 * uint256(request.heartbeatSeconds)) _bad(jobId, "acceptWindow");
@@ -114,7 +114,7 @@ library Fit {
         uint256 used,
         uint256 needed,
         uint256 limit,
-        Offer calldata offer,
+        Offer memory offer,
         uint256 capacity,
         bytes32 field
     ) private pure returns (uint256 sum) {
@@ -137,7 +137,7 @@ library Fit {
         revert IMarketErrors.OfferMismatch(offerHash, field);
     }
 
-    function _exceeded(Offer calldata offer, bytes32 field) private pure {
+    function _exceeded(Offer memory offer, bytes32 field) private pure {
         revert IMarketErrors.LimitExceeded(offer.operator, offer.index, field);
     }
 }

@@ -9,23 +9,21 @@ import {Job, JobId, Request} from "../Orders.sol";
 /// runs, which costs a tenth of moving members. `test/contracts/market/orders.vectors.test.ts` holds the layout.
 library JobWords {
     /// @notice What of `request` goes on to matter once it is a job.
-    /// @dev Every word copied here was read, and so checked for stray bits, by `Fit.requireSound` or `Fit.requireServes`, or may
-    /// have any.
-    function ofRequest(Request calldata request, JobId jobId) internal pure returns (Job memory job) {
+    function ofRequest(Request memory request, JobId jobId) internal pure returns (Job memory job) {
         assembly ("memory-safe") {
             job := mload(0x40)
             mstore(0x40, add(job, 0x340))
             mstore(job, jobId)
             // requester, payer
-            calldatacopy(add(job, 0x20), request, 0x40)
+            mcopy(add(job, 0x20), request, 0x40)
             // token
-            calldatacopy(add(job, 0x60), add(request, 0x60), 0x20)
+            mcopy(add(job, 0x60), add(request, 0x60), 0x20)
             // specHash, mode, replicas, cpuMilli, memoryMiB, diskMiB, gpus
-            calldatacopy(add(job, 0x80), add(request, 0xc0), 0xe0)
+            mcopy(add(job, 0x80), add(request, 0xc0), 0xe0)
             // maxSeconds
-            calldatacopy(add(job, 0x160), add(request, 0x200), 0x20)
+            mcopy(add(job, 0x160), add(request, 0x200), 0x20)
             // acceptWindow … compensationBps
-            calldatacopy(add(job, 0x180), add(request, 0x240), 0x1c0)
+            mcopy(add(job, 0x180), add(request, 0x240), 0x1c0)
         }
     }
 

@@ -29,28 +29,26 @@ library OrderHash {
     uint256 private constant ASSIGNMENT_BYTES = 6 * 32;
     uint256 private constant CLAIM_BYTES = 3 * 32;
 
-    /// @notice EIP-712 struct hash. Every member is one word, so the struct's calldata is its encoding.
-    /// @dev Copied unchecked, like the others below: whoever uses a member, or emits the struct, has it checked then. A word
-    /// with stray bits gives a hash that nobody signed and nothing committed to.
-    function ofRequest(Request calldata request) internal pure returns (bytes32 structHash) {
+    /// @notice EIP-712 struct hash. Every member is one word, so the struct's memory is its encoding.
+    function ofRequest(Request memory request) internal pure returns (bytes32 structHash) {
         bytes32 typehash = REQUEST_TYPEHASH;
         uint256 size = REQUEST_BYTES;
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(free, typehash)
-            calldatacopy(add(free, 0x20), request, size)
+            mcopy(add(free, 0x20), request, size)
             structHash := keccak256(free, add(size, 0x20))
         }
     }
 
     /// @notice EIP-712 struct hash, made like that of a request.
-    function ofOffer(Offer calldata offer) internal pure returns (bytes32 structHash) {
+    function ofOffer(Offer memory offer) internal pure returns (bytes32 structHash) {
         bytes32 typehash = OFFER_TYPEHASH;
         uint256 size = OFFER_BYTES;
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(free, typehash)
-            calldatacopy(add(free, 0x20), offer, size)
+            mcopy(add(free, 0x20), offer, size)
             structHash := keccak256(free, add(size, 0x20))
         }
     }
@@ -74,6 +72,7 @@ library OrderHash {
     }
 
     /// @notice The same of terms in calldata.
+    /// @dev Copied unchecked: a word with stray bits gives a hash that nothing committed to.
     function ofTerms(Terms calldata terms) internal pure returns (bytes32 hash) {
         uint256 jobSize = JOB_BYTES;
         uint256 assignmentSize = ASSIGNMENT_BYTES;

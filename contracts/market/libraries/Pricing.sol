@@ -13,7 +13,7 @@ library Pricing {
     uint256 internal constant DECLINE_FEE_BPS = 100;
 
     /// @notice Token units per second, scaled by 1e18.
-    function rateX18(Request calldata request, Offer calldata offer) internal pure returns (uint256) {
+    function rateX18(Request memory request, Offer memory offer) internal pure returns (uint256) {
         // No overflow: four products of at most 160 bits.
         unchecked {
             return uint256(request.cpuMilli) * offer.cpuRateX18 + uint256(request.memoryMiB) * offer.memoryRateX18
@@ -38,23 +38,23 @@ library Pricing {
     }
 
     /// @notice Token units of a slashed bond that go to the payer; at most the bond.
-    function compensationDown(Job calldata job, uint256 deposit) internal pure returns (uint256) {
+    function compensationDown(Job memory job, uint256 deposit) internal pure returns (uint256) {
         return Math.min(job.bond, deposit * job.compensationBps / BPS);
     }
 
     /// @notice Token units of the bond that a decline costs which is not free.
-    function declineFeeDown(Job calldata job, uint256 deposit) internal pure returns (uint256) {
+    function declineFeeDown(Job memory job, uint256 deposit) internal pure returns (uint256) {
         return Math.min(job.bond, deposit * DECLINE_FEE_BPS / BPS);
     }
 
     /// @notice Token units of the bond that a ruling takes: in proportion to what it denies, and at least the fee.
-    function faultDown(Job calldata job, uint256 claimed, uint256 award) internal pure returns (uint256) {
+    function faultDown(Job memory job, uint256 claimed, uint256 award) internal pure returns (uint256) {
         // The orders keep the fee at or under the bond.
         return Math.max(job.arbiterFee, uint256(job.bond) * (claimed - award) / claimed);
     }
 
     /// @notice The deposit of a replica as it was matched.
-    function depositOf(Job calldata job, Assignment calldata assignment) internal pure returns (uint256) {
+    function depositOf(Job memory job, Assignment memory assignment) internal pure returns (uint256) {
         return depositUp(assignment.rateX18, assignment.baseCharge, job.maxSeconds);
     }
 }

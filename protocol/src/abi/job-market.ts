@@ -577,6 +577,11 @@ export const jobMarketAbi = [
     "type": "error"
   },
   {
+    "inputs": [],
+    "name": "StrayBits",
+    "type": "error"
+  },
+  {
     "inputs": [
       {
         "name": "str",
@@ -1725,7 +1730,7 @@ export const jobMarketAbi = [
             "type": "bytes32"
           }
         ],
-        "name": "request",
+        "name": "order",
         "type": "tuple"
       },
       {
@@ -1847,7 +1852,7 @@ export const jobMarketAbi = [
             "type": "uint40"
           }
         ],
-        "name": "offer",
+        "name": "quote",
         "type": "tuple"
       },
       {
@@ -2031,7 +2036,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -2240,7 +2245,7 @@ export const jobMarketAbi = [
             "type": "bytes32"
           }
         ],
-        "name": "request",
+        "name": "order",
         "type": "tuple"
       }
     ],
@@ -2394,7 +2399,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       }
     ],
@@ -2548,7 +2553,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       }
     ],
@@ -2702,7 +2707,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -2916,7 +2921,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -3124,7 +3129,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -3305,7 +3310,7 @@ export const jobMarketAbi = [
             "type": "uint40"
           }
         ],
-        "name": "offer",
+        "name": "quote",
         "type": "tuple"
       }
     ],
@@ -3464,7 +3469,7 @@ export const jobMarketAbi = [
             "type": "bytes32"
           }
         ],
-        "name": "request",
+        "name": "order",
         "type": "tuple"
       }
     ],
@@ -3717,7 +3722,7 @@ export const jobMarketAbi = [
             "type": "bytes32"
           }
         ],
-        "name": "request",
+        "name": "order",
         "type": "tuple"
       },
       {
@@ -3847,7 +3852,7 @@ export const jobMarketAbi = [
             "type": "uint40"
           }
         ],
-        "name": "offers",
+        "name": "quotes",
         "type": "tuple[]"
       },
       {
@@ -4047,7 +4052,7 @@ export const jobMarketAbi = [
             "type": "bytes32"
           }
         ],
-        "name": "request",
+        "name": "order",
         "type": "tuple"
       },
       {
@@ -4253,7 +4258,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -4531,7 +4536,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {
@@ -4553,7 +4558,7 @@ export const jobMarketAbi = [
         "type": "tuple"
       },
       {
-        "name": "proof",
+        "name": "",
         "type": "bytes"
       }
     ],
@@ -4707,7 +4712,7 @@ export const jobMarketAbi = [
             "type": "tuple"
           }
         ],
-        "name": "terms",
+        "name": "agreed",
         "type": "tuple"
       },
       {

@@ -113,8 +113,8 @@ abstract contract MarketMemory is MarketWorld {
         Lease memory lease = _market.leaseOf(_id(job), r);
         uint256 end = _since(seen) + _leftSeconds(job, r);
         uint256 patience = _since(seen) + 2 * uint256(request.heartbeatSeconds);
-        if (lease.closingAt == 0) return end < patience ? end : patience;
-        return end < lease.closingAt ? end : lease.closingAt;
+        if (patience < end) end = patience;
+        return lease.closingAt == 0 || end < lease.closingAt ? end : lease.closingAt;
     }
 
     /// @dev Seconds that a lease's money still pays for.

@@ -85,15 +85,16 @@ describe("JobMarket#finalize", () => {
   });
 
   for (const [bond, compensation, bounty] of [
-    [8n, 6n, 2n],
-    [6n, 6n, 0n],
-    [2n, 2n, 0n],
+    [33n, 32n, 1n],
+    [32n, 32n, 0n],
+    [20n, 20n, 0n],
   ] as const) {
     it(`gives of a bond of ${bond} first ${compensation} to the payer, then ${bounty} to whoever called`, async () => {
       const on = await loadFixture(readyMarket);
       const { market, staking, token, requester, operator, stranger, sink } = on;
-      // A tenth of the deposit of 69 would be 6 for the payer; the bounty asked for is the whole bond.
-      const { terms, timedOut } = await overdue(on, { bond, bounty: bond, compensationBps: 1000 });
+      // A tenth of the deposit of 321 would be 32 for the payer; the bounty asked for is a tenth of the bond.
+      const long = { maxSeconds: 300, submitWindow: 360 };
+      const { terms, timedOut } = await overdue(on, { ...long, bond, bounty: bond / 10n, compensationBps: 1000 });
       await at(timedOut);
       await market.connect(stranger).finalize(terms, NO_CLAIM);
       expect(await staking.owedTo(requester, token)).to.equal(compensation);
@@ -239,5 +240,9 @@ describe("JobMarket#finalize", () => {
 async function overdue(on: Ready, replaced: Partial<Request>) {
   const request = on.request(replaced);
   await matchJob(on, { request });
-  return { request, terms: termsFor(on, request, on.offer()), timedOut: (await time.latest()) + 301 };
+  return {
+    request,
+    terms: termsFor(on, request, on.offer()),
+    timedOut: (await time.latest()) + request.submitWindow + 1,
+  };
 }

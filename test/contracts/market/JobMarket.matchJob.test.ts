@@ -181,12 +181,31 @@ describe("JobMarket#matchJob", () => {
         const start = 2 + 8 + word * 64;
         const dirty = `${data.slice(0, start)}01${data.slice(start + 2)}`;
         const sending = requester.sendTransaction({ to: on.addresses.market, data: dirty });
-        await expect(sending, name).to.be.revert(ethers);
+        await expect(sending, name).to.be.revertedWithCustomError(market, "StrayBits");
       }
       await requester.sendTransaction({ to: on.addresses.market, data });
       expect((await market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
     });
   }
+
+  it("refuses stray bits in an offer", async () => {
+    const on = await loadFixture(readyMarket);
+    const { market, matcher } = on;
+    const [request, offer] = [on.request(), on.offer()];
+    const signatures = [await signRequest(on, on.requester, request), await signOffer(on, on.nodeKey, offer)];
+    const args = [request, signatures[0], "0x", [offer], [signatures[1]], []];
+    const data = market.interface.encodeFunctionData("matchJob", args);
+    const at = data.indexOf(offer.operator.slice(2).toLowerCase(), 2 + 8 + orderTypes.Request.length * 64) - 24;
+    for (const [word, { name, type }] of orderTypes.Offer.entries()) {
+      if (type === "uint256" || type === "bytes32") continue;
+      const start = at + word * 64;
+      const dirty = `${data.slice(0, start)}01${data.slice(start + 2)}`;
+      const sending = matcher.sendTransaction({ to: on.addresses.market, data: dirty });
+      await expect(sending, name).to.be.revertedWithCustomError(market, "StrayBits");
+    }
+    await matcher.sendTransaction({ to: on.addresses.market, data });
+    expect((await market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
+  });
 
   it("refuses two replicas on one operator, even on two nodes", async () => {
     const on = await loadFixture(readyMarket);
