@@ -10,4 +10,5 @@ export const didAttributes = {
   wgKey: "did/pub/X25519/enc/base64",
   wgEndpoint: "did/svc/BerthWireGuard",
   contentUrl: "did/svc/BerthContent",
+  profileCid: "did/svc/BerthProfile",
 } as const;
