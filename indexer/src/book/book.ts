@@ -204,7 +204,7 @@ export function accountId(account: Address, token: Address): string {
 }
 
 /** The members that a request and an offer must have in common. */
-function termsKey(order: Request | Offer): string {
+export function termsKey(order: Request | Offer): string {
   const { token, verifier, verifierData, arbiter, arbiterData, arbiterFee } = order;
   return [token, verifier, verifierData, arbiter, arbiterData, arbiterFee].join("|");
 }

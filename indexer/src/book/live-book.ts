@@ -1,4 +1,12 @@
-import { type Address, type Hex, type JobId, offerSchema, requestSchema, ZERO_BYTES32 } from "@berth/protocol";
+import {
+  type Address,
+  type Hex,
+  type JobId,
+  type Offer,
+  offerSchema,
+  requestSchema,
+  ZERO_BYTES32,
+} from "@berth/protocol";
 import type { Changes } from "../project/working-set.ts";
 import type { Database } from "../store/database.ts";
 import { type OfferRow, offers, type RequestRow, requests } from "../store/orders.ts";
@@ -15,7 +23,7 @@ import {
   nodes,
   stakes,
 } from "../store/tables.ts";
-import { type Book, type BookNode, createBook, type OpenRequest } from "./book.ts";
+import { type Book, type BookNode, createBook, type OpenRequest, termsKey } from "./book.ts";
 import { createOpenIndex } from "./open-index.ts";
 
 /** A signed request with the places where its content is said to be. */
@@ -202,16 +210,8 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
 }
 
 /** One live offer per node, market terms and audience: a newer one takes the place of the older. */
-export function slotOf(offer: {
-  operator: Address;
-  index: number;
-  token: Address;
-  verifier: Address;
-  arbiter: Address;
-  requester: Address;
-}): string {
-  const { operator, index, token, verifier, arbiter, requester } = offer;
-  return [operator, index, token, verifier, arbiter, requester].join("|");
+export function slotOf(offer: Offer): string {
+  return [offer.operator, offer.index, offer.requester, termsKey(offer)].join("|");
 }
 
 function toSigned(row: RequestRow): SignedRequest {

@@ -77,10 +77,6 @@ const replicaItem = z
     state: z.enum(replicaStates),
     assignment: assignmentJson.meta({ description: "With the job's terms, what every call about this replica takes" }),
     deposit: amount.meta({ description: "Token units paid in for it, top-ups included" }),
-    commitment: z
-      .string()
-      .regex(/^0x[0-9a-f]{42}$/)
-      .meta({ description: "What the market's storage commits to: the terms, and the claim once there is one" }),
     matchedAt: time,
     submittedAt: orNull(time),
     lastAt: orNull(time).meta({ description: "Of the submission, the dispute, or a lease's last claim" }),

@@ -1,4 +1,4 @@
-import { depositOf, type Hex, type Job, orderToJson, type Request, replicaCommitment } from "@berth/protocol";
+import { depositOf, type Hex, type Job, orderToJson, type Request } from "@berth/protocol";
 import type { JobEvent } from "../decode/events.ts";
 import type { JobRow, LimitsJson, MarketRow } from "../store/tables.ts";
 import { projectLease } from "./lease.ts";
@@ -63,7 +63,6 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
         deposit: depositOf(terms),
         matchedAt: timestamp,
         lastAt: 0,
-        commitment: replicaCommitment(terms),
         submittedAt: null,
         resultHash: null,
         resultBytes: null,

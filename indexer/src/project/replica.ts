@@ -1,11 +1,10 @@
-import { type Job, replicaCommitment } from "@berth/protocol";
+import type { Job } from "@berth/protocol";
 import type { JobEvent } from "../decode/events.ts";
 import { type JobRow, type ReplicaRow, refundReasons } from "../store/tables.ts";
 import { leaseRow, wasSilent } from "./lease.ts";
 import { nodeRow, withUse } from "./node.ts";
 import { credit, matchedReplica } from "./rows.ts";
 import type { State } from "./state.ts";
-import { termsOfRow } from "./terms.ts";
 
 export type ReplicaEvent = Extract<
   JobEvent,
@@ -27,7 +26,6 @@ export async function projectReplica(event: ReplicaEvent, state: State): Promise
         ...replica,
         state: args.judging ? "judging" : "submitted",
         lastAt: timestamp,
-        commitment: replicaCommitment(termsOfRow(job, replica), args.claim),
         submittedAt: timestamp,
         resultHash,
         resultBytes,

@@ -153,7 +153,6 @@ export const migrations: readonly Migration[] = [
         deposit numeric NOT NULL,
         matched_at bigint NOT NULL,
         last_at bigint NOT NULL,
-        commitment bytea NOT NULL,
         submitted_at bigint,
         result_hash bytea,
         result_bytes numeric,

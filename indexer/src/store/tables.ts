@@ -117,8 +117,6 @@ export const replicas = table("replicas", ["jobId", "replica"], {
   matchedAt: whole,
   /** Of the submission, the dispute, or a lease's last claim; 0 before the first. */
   lastAt: whole,
-  /** What the market's storage commits to: terms, and the claim once there is one. */
-  commitment: hex,
   submittedAt: orNull(whole),
   resultHash: orNull(hex),
   resultBytes: orNull(amount),

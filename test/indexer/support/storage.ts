@@ -1,27 +1,32 @@
 import {
   type Address,
+  type Hex,
   identityRegistryAbi,
   jobIdOf,
   jobMarketAbi,
   providerStakingAbi,
   type Request,
+  replicaCommitment,
+  termsSchema,
   ZERO_ADDRESS,
   ZERO_BYTES32,
 } from "@berth/protocol";
 import { expect } from "chai";
-import { encodeAbiParameters, keccak256, stringToHex } from "viem";
+import { decodeAbiParameters, encodeAbiParameters, keccak256, stringToHex, toEventSelector } from "viem";
 import type { Query } from "../../../indexer/src/store/database.ts";
 import { selectRows } from "../../../indexer/src/store/rows.ts";
 import {
   acceptances,
   balances,
   identities,
+  type JobRow,
   jobs,
   leases,
   markets,
   type NodeRow,
   nodes,
   owed,
+  type ReplicaRow,
   replicas,
   stakes,
 } from "../../../indexer/src/store/tables.ts";
@@ -42,6 +47,7 @@ export async function expectEqualStorage(query: Query, market: TestMarket, unive
   await expectEqualOperators(query, market, universe);
   await expectEqualNodes(query, market);
   await expectEqualJobs(query, market, universe);
+  await expectEqualSums(query, market);
 }
 
 async function expectEqualMarket(query: Query, { chain, deployment }: TestMarket): Promise<void> {
@@ -130,7 +136,7 @@ async function expectEqualJobs(query: Query, { chain, deployment }: TestMarket, 
     expect(slot, what).to.deep.equal({
       matchedAt: part?.matchedAt ?? 0,
       lastAt: part?.lastAt ?? 0,
-      commitment: part?.commitment ?? (posted ? jobId : ZERO_BYTES32).slice(0, 2 + 42),
+      commitment: part === undefined ? (posted ? jobId : ZERO_BYTES32).slice(0, 2 + 42) : commitmentOf(job, part),
     });
     const { chargedSeconds = 0, addedSeconds = 0, closingAt = 0 } = kept.get(what) ?? {};
     const lease = await chain.readContract({ ...read, functionName: "leaseOf" });
@@ -141,6 +147,40 @@ async function expectEqualJobs(query: Query, { chain, deployment }: TestMarket, 
   );
 }
 
+/** What the slot commits to, from what the tables hold alone. */
+function commitmentOf(row: JobRow | undefined, part: ReplicaRow) {
+  const terms = termsSchema.parse({ job: row?.job, assignment: assignmentOf(part) });
+  const { resultHash, resultBytes, claimed } = part;
+  if (resultHash === null) return replicaCommitment(terms);
+  return replicaCommitment(terms, { resultHash, resultBytes: resultBytes ?? 0n, charge: claimed ?? 0n });
+}
+
+function assignmentOf({ replica, operator, index, offerHash, rateX18, baseCharge }: ReplicaRow) {
+  return { replica, operator, index, offerHash, rateX18: String(rateX18), baseCharge: String(baseCharge) };
+}
+
+/** Money that a replica took in comes out of it again, and slashes of replicas are those that the stake was cut by. */
+async function expectEqualSums(query: Query, { deployment }: TestMarket): Promise<void> {
+  const parts = await selectRows(query, replicas);
+  for (const { jobId, replica, state, deposit, charge, refund } of parts) {
+    const ended = state === "settled" || state === "refunded";
+    if (ended) expect(charge + refund, `what ${jobId}|${replica} paid out`).to.equal(deposit);
+  }
+  const logs = await query<RawLog>(
+    "SELECT hex(address) AS address, hex(substr(topics, 1, 32)) AS topic, hex(data) AS data FROM logs",
+  );
+  const slashes = logs.filter(({ address, topic }) => address === deployment.staking && topic === SLASHED);
+  const slashed = slashes.map(({ data }) => decodeAbiParameters([{ type: "uint128" }, { type: "uint128" }], data)[1]);
+  const sum = (amounts: readonly bigint[]) => amounts.reduce((total, one) => total + one, 0n);
+  expect(sum(parts.map((part) => part.slashed)), "slashed altogether").to.equal(sum(slashed));
+}
+
+interface RawLog {
+  address: string;
+  topic: string;
+  data: Hex;
+}
+const SLASHED = toEventSelector("Slashed(address,address,uint128,uint128)");
 const STATES = ["none", "posted", "active", "submitted", "judging", "disputed", "settled", "refunded", "cancelled"];
 const NO_LIMITS = { maxActive: 0, cpuMilli: 0, memoryMiB: 0, diskMiB: 0, gpus: 0 };
 

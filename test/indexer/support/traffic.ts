@@ -383,6 +383,16 @@ export async function startTraffic(market: TestMarket, seed: number): Promise<Tr
       for (const account of [SINK, arbiter, requesters[0].address]) await collect(account);
       await deeds["withdraw"]?.();
       await deeds["bump"]?.();
+
+      // In every state that does not end by itself.
+      await setVerdict(VERDICT.pending);
+      await submit(partOf(await job({ ...batch, ...judged() })), 5n);
+      const open = await job({ ...batch, ...contested() });
+      await submit(partOf(open), 5n);
+      await dispute(partOf(open));
+      await submit(partOf(await job(batch)), 5n);
+      await claimLease(partOf(await job(leased)));
+      await post({ ...batch, replicas: 1 });
     },
     remember: () => structuredClone({ jobs, posted, epochs }),
     restore(memory) {

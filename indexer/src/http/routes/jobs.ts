@@ -96,7 +96,7 @@ async function jobItems(query: Query, rows: readonly JobRow[]) {
 }
 
 function replicaItem(row: ReplicaRow) {
-  const { replica, operator, index, state, offerHash, rateX18, baseCharge, deposit, commitment } = row;
+  const { replica, operator, index, state, offerHash, rateX18, baseCharge, deposit } = row;
   const { matchedAt, submittedAt, lastAt, disputedAt, award, charge, refund, slashed, reason } = row;
   return {
     replica,
@@ -105,7 +105,6 @@ function replicaItem(row: ReplicaRow) {
     state,
     assignment: { replica, operator, index, offerHash, rateX18, baseCharge },
     deposit,
-    commitment,
     matchedAt,
     submittedAt,
     lastAt: lastAt || null,
