@@ -1,4 +1,4 @@
-import type { Claim, Terms } from "@berth/protocol";
+import type { Claim, JobId, Terms } from "@berth/protocol";
 import { expect } from "chai";
 import { at, ethers, loadFixture, time } from "../support/actors.ts";
 import {
@@ -52,7 +52,7 @@ describe("JobMarket#finalizeMany", () => {
     ];
     expect(await market.connect(stranger).finalizeMany.staticCall(items, ITEM_GAS)).to.deep.equal([true, true, true]);
     const sent = market.connect(stranger).finalizeMany(items, ITEM_GAS);
-    const [first, second, third] = [silent, standing, judged].map(({ job }) => job.jobId) as [string, string, string];
+    const [first, second, third] = [silent, standing, judged].map(({ job }) => job.jobId) as [JobId, JobId, JobId];
     await expect(sent)
       .to.emit(market, "ReplicaRefunded")
       .withArgs(first, operator.address, 0, DEPOSIT, 1000, Reason.TimedOut);

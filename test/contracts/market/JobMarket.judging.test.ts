@@ -19,7 +19,7 @@ import { expectNothingLost } from "../support/money.ts";
 
 const STAKED = 10n * DOLLAR;
 /** Every way of not saying anything: its name, and what the verifier does. */
-const SILENCES: [string, number, bigint][] = [
+const SILENCES: [string, (typeof Manner)["Answers"], bigint][] = [
   ["says that it does not know yet", Manner.Answers, Verdict.Pending],
   ["says something that means nothing", Manner.Answers, 4n],
   ["says it with a stray bit", Manner.Answers, (1n << 255n) + Verdict.Stands],

@@ -1,5 +1,4 @@
 import type { Address, Claim, Hex, Offer, Request } from "@berth/protocol";
-import type { BaseContract, BaseContractMethod } from "ethers";
 import { at, ethers, time } from "./actors.ts";
 import { addressOf, jobId, matchJob, type Ready, readyMarket, termsFor } from "./market.ts";
 
@@ -15,8 +14,20 @@ export const DEPOSIT = 1064n;
 export const CLAIM: Claim = { resultHash: ethers.id("result") as Hex, resultBytes: 512n, charge: 800n };
 
 export const Verdict = { Pending: 0n, Stands: 1n, Fails: 2n, Void: 3n };
-/** Of VerifierDouble. */
-export const Manner = { Answers: 0, Reverts: 1, Burns: 2, Mumbles: 3, Floods: 4, Bombs: 5 };
+/** How a verifier answers: so many bytes that begin with the word it was told, a revert with them, or never. */
+export const Manner: Record<"Answers" | "Reverts" | "Burns" | "Mumbles" | "Floods" | "Bombs", Behaviour> = {
+  Answers: { length: 32 },
+  Reverts: { length: 32, fails: true },
+  Burns: { length: 32, burns: true },
+  Mumbles: { length: 31 },
+  Floods: { length: 20_032 },
+  Bombs: { length: 1_000_000 },
+};
+interface Behaviour {
+  length: number;
+  fails?: boolean;
+  burns?: boolean;
+}
 
 /** A market whose operators accept an arbiter, and orders that name it. */
 export async function arbitratedMarket() {
@@ -67,13 +78,15 @@ export async function disputedResult() {
   return { ...on, disputedAt };
 }
 
-type Double = Omit<BaseContract, "connect"> & { set: BaseContractMethod };
-
 /** A market whose operators accept a verifier that answers as it is told, and orders that name it beside the arbiter. */
 export async function verifiedMarket() {
   const on = await arbitratedMarket();
-  const verifier = (await ethers.deployContract("VerifierDouble")) as unknown as Double;
-  const address = (await verifier.getAddress()) as Address;
+  const double = await ethers.deployContract("JudgeDouble");
+  const address = (await double.getAddress()) as Address;
+  const verifier = {
+    set: ({ length, fails = false, burns = false }: Behaviour, word: bigint) =>
+      double.getFunction("set")(ethers.toBeHex(word, 32), length, fails, burns),
+  };
   for (const operator of [on.operator, on.otherOperator]) {
     await on.market.connect(operator).setAccepted(operator, [address], true);
   }
