@@ -13,18 +13,20 @@ import { aSpec } from "../../support/specs.ts";
 
 const jobId = `0x${"11".repeat(32)}` as JobId;
 const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
-const terms = termsOf(domain, aRequest({ submitWindow: 400 }), anOffer(), 0);
+const terms = termsOf(domain, aRequest({ submitWindow: 400, arbiterWindow: 77 }), anOffer(), 0);
 const context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
 
 describe("collectAttempt", function () {
   this.timeout(10_000);
   let dir: string;
   let content: ContentStore;
+  let pins: number[];
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), "berth-collect-"));
     for (const folder of ["out", "staging"]) mkdirSync(join(dir, folder));
     writeFileSync(join(dir, "out/file"), "made by the command");
     writeFileSync(join(dir, "log"), "hello\n");
+    pins = [];
     content = await openEmbeddedStore({ dir: join(dir, "content") });
   });
   afterEach(async () => {
@@ -39,6 +41,10 @@ describe("collectAttempt", function () {
       await add(options?.signal ?? context.signal);
       return content.addPath(path, options);
     };
+    const pin: ContentStore["pin"] = async (cid, until, options) => {
+      pins.push(until);
+      return content.pin(cid, until, options);
+    };
     const engine = {
       inspect: async () => ({ phase: "exited", exitCode: 0 }),
       usage: async () => ({ wallMs: 1, cpuNs: 1n, peakBytes: 1 }),
@@ -46,7 +52,7 @@ describe("collectAttempt", function () {
       outputDir: async () => join(dir, "out"),
     };
     const tools = {
-      content: { addPath, addBytes: content.addBytes.bind(content), pin: content.pin.bind(content) },
+      content: { addPath, addBytes: content.addBytes.bind(content), pin },
       self: { runId: "test" },
       stagingDir: join(dir, "staging"),
       now,
@@ -67,6 +73,17 @@ describe("collectAttempt", function () {
     );
     expect(change).to.deep.include({ state: "collected", outcome: "exited" });
     expect(change.facts?.outputs).to.deep.include({ files: 1 });
+  });
+
+  it("keeps all of it through every window, from now on, and the spec's retention", async () => {
+    await collect(
+      () => 1100,
+      async () => {},
+    );
+    const { submitWindow, challengeWindow, arbiterWindow } = terms.job;
+    const until = 1100 + submitWindow + challengeWindow + arbiterWindow + aSpec({}).retentionSeconds;
+    expect(pins).to.deep.equal([until, until, until]);
+    expect([submitWindow, challengeWindow, arbiterWindow, aSpec({}).retentionSeconds]).to.not.include(0);
   });
 
   it("leaves outputs out that are not collected by the time the result is due, and reports the rest", async () => {

@@ -1,0 +1,71 @@
+import { type JobId, jobMarketAbi, MODE, type Request, termsOf } from "@berth/protocol";
+import { expect } from "chai";
+import pino from "pino";
+import { decodeFunctionData, type Hex } from "viem";
+import type { JobTools } from "../../../provider-node/src/core/ports.ts";
+import { createRunner } from "../../../provider-node/src/jobs/runner.ts";
+import { createJournal, insertJob, type Journal } from "../../../provider-node/src/store/journal.ts";
+import { openDatabase } from "../../../provider-node/src/store/open.ts";
+import { anOffer, aRequest } from "../../support/orders.ts";
+
+const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
+const MATCHED_AT = 1000;
+
+describe("the runner, with a lease that nobody offered", () => {
+  let stop: AbortController;
+  beforeEach(() => {
+    stop = new AbortController();
+  });
+
+  /** A node that was matched to a lease and looks at it at `now`, until it has done what `until` waits for. */
+  async function run(now: number, until: "enqueued" | "cleaned"): Promise<{ state: string; calls: Hex[] }> {
+    const lease: Partial<Request> = { mode: MODE.lease, heartbeatSeconds: 60, submitWindow: 0, challengeWindow: 0 };
+    const terms = termsOf(domain, aRequest(lease), anOffer(), 0);
+    const id = { jobId: terms.job.jobId as JobId, replica: 0 };
+    const database = openDatabase(":memory:");
+    insertJob(database.db, { ...id, terms, matchedAt: MATCHED_AT });
+    database.db.prepare("INSERT INTO replica_events VALUES (1, 0, ?, 0, 'active')").run(id.jobId);
+    const journal = createJournal(database);
+    journal.begin({ ...id, attempt: 0 }, { state: "matched" }, MATCHED_AT);
+
+    const calls: Hex[] = [];
+    const done = Promise.withResolvers<void>();
+    const watched: Journal = {
+      ...journal,
+      change(row, change, at) {
+        if (change.state === until) done.resolve();
+        return journal.change(row, change, at);
+      },
+    };
+    const outbox = {
+      get: async () => (calls.length === 0 ? undefined : { state: "sent", createdAtMs: Date.now() }),
+      enqueue: async ({ data }: { data: Hex }) => {
+        calls.push(data);
+        if (until === "enqueued") done.resolve();
+      },
+    };
+    const machine = { engine: { cleanup: async () => {} } };
+    const about = { self: { runId: "test" }, deployment: domain, stagingDir: "/nowhere", now: () => now };
+    const tools = { ...about, database, journal: watched, outbox, machine } as unknown as JobTools;
+    const runner = createRunner(tools, { signal: stop.signal, log: pino({ level: "silent" }) });
+    runner.poke();
+    await done.promise;
+    stop.abort();
+    await runner.idle();
+    const state = String(journal.attempt(id.jobId, 0)?.state);
+    database.close();
+    return { state, calls };
+  }
+
+  it("gives it back", async () => {
+    const { state, calls } = await run(MATCHED_AT + 30, "enqueued");
+    expect(state).to.equal("declined");
+    const [data] = calls;
+    expect(calls).to.have.length(1);
+    expect(decodeFunctionData({ abi: jobMarketAbi, data: data ?? "0x" }).functionName).to.equal("decline");
+  });
+
+  it("does nothing for it when that is too late", async () => {
+    expect(await run(MATCHED_AT + 31, "cleaned")).to.deep.equal({ state: "cleaned", calls: [] });
+  });
+});
