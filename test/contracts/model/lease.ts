@@ -31,18 +31,20 @@ export function withLease(storage: Storage, terms: Terms, replaced: Partial<Leas
   return put(storage, "leases", replicaKey(terms.job.jobId, terms.assignment.replica), lease);
 }
 
-/** Nobody heard of the node for two heartbeats, although it was paid for them and nobody gave notice. */
-export function isSilent(lease: LeaseView, { job }: Terms, now: number): boolean {
-  const patience = 2 * job.heartbeatSeconds;
-  const paidFor = lease.paidSeconds - lease.chargedSeconds >= patience;
-  return lease.closingAt === 0 && paidFor && now > lease.since + patience;
+/** Seconds without a claim after which the lease is over. */
+const patienceOf = ({ job }: Terms) => 2 * job.heartbeatSeconds;
+
+/** Over for its node's silence, although the node was paid for all that time and nobody gave notice. */
+export function isSilent(lease: LeaseView, terms: Terms, now: number): boolean {
+  const paidFor = lease.paidSeconds - lease.chargedSeconds >= patienceOf(terms);
+  return lease.closingAt === 0 && paidFor && now > lease.since + patienceOf(terms);
 }
 
-/** Its notice has run out, its deposit is used up, or its node fell silent. */
+/** Its notice has run out, its deposit is used up, or nobody heard of its node. */
 export function isOver(lease: LeaseView, terms: Terms, now: number): boolean {
   const noticeOver = lease.closingAt !== 0 && now > lease.closingAt;
   const usedUp = now > lease.since + lease.paidSeconds - lease.chargedSeconds;
-  return noticeOver || usedUp || isSilent(lease, terms, now);
+  return noticeOver || usedUp || now > lease.since + patienceOf(terms);
 }
 
 /** Seconds to be paid for by now: at most a heartbeat past the last claim, never past the notice or the deposit. */

@@ -21,7 +21,7 @@ const moves = fc.array(anyMove, { minLength: 70, maxLength: 90, size: "max" });
 describe(`The market and its model (FC_SEED=${seed})`, () => {
   it("come to the same storage and the same errors, whatever people do", async () => {
     const tally: Tally = new Map();
-    await forTraces(8, async (made) => {
+    await forTraces(14, async (made) => {
       const { chain, trace } = await loadFixture(begin);
       await walk(chain, trace, made, true, tally);
     });
@@ -29,7 +29,7 @@ describe(`The market and its model (FC_SEED=${seed})`, () => {
   }).timeout(10 * MINUTE_MS);
 
   it("come to the same as a reader of events alone", async () => {
-    await forTraces(6, async (made) => {
+    await forTraces(10, async (made) => {
       const { chain, trace } = await loadFixture(begin);
       const end = await walk(chain, trace, made, false, new Map());
       const identity = chain.on.addresses.identity;

@@ -1,45 +1,60 @@
-import type { Address, Request } from "@berth/protocol";
-import { jobIdOf } from "@berth/protocol";
-import { offerFlaws, requestFlaws } from "./flaws.ts";
+import { planMatchOf, planNewOrder, postedOrders } from "./matches.ts";
 import type { Move } from "./moves.ts";
-import { State } from "./replicas.ts";
+import { or, pickOf } from "./pick.ts";
+import { keyOf, type Make, type Plan } from "./plans.ts";
 import type { Match } from "./scene.ts";
-import { offerOf, requestOf } from "./shape.ts";
-import { replicaKey } from "./storage.ts";
-import type { Order, Trace } from "./trace.ts";
+import type { Trace } from "./trace.ts";
+import { timeOf } from "./when.ts";
 
-/** A request that nobody has seen before. */
-export function planNewOrder({ facts, people, orders, latest }: Trace, move: Move): Order {
-  const { shape } = move;
-  const request = requestOf(shape, facts, people, latest, orders.length);
-  const flaw =
-    move.flaw === "order" && move.share % 2 === 0 ? requestFlaws[move.pick % requestFlaws.length] : undefined;
-  return { request: { ...request, ...flaw?.(request) }, shape };
+/** A call about a request; undefined when there is none for it. */
+export function planOrder(trace: Trace, move: Move, make: Make): Plan | undefined {
+  const { people, facts } = trace;
+  // Rarely long, or there would be nothing to do.
+  if (trace.storage.paused && move.pick % 2 === 0)
+    return make({ name: "setPaused", args: { paused: false } }, facts.guardian);
+  const fresh = planNewOrder(trace, move);
+  const { request } = fresh;
+  const last = move.pick % 12 === 0;
+  const open = timeOf(trace, move, last ? [request.openUntil] : []);
+  if (move.kind === "post") {
+    const args = { request, requesterSigned: move.pick % 2 === 0, payerSigned: move.flaw !== "state" };
+    return {
+      ...make({ name: "post", args }, args.requesterSigned ? people.stranger : request.requester, open),
+      order: fresh,
+    };
+  }
+  if (move.kind === "matchJob") {
+    const match = planMatchOf(trace, move, fresh);
+    const until = [request.openUntil, ...match.offers.map(({ expiresAt }) => expiresAt)];
+    const now = timeOf(trace, move, last ? until : []);
+    return { ...make({ name: "matchJob", args: match }, people.matcher, now), order: fresh };
+  }
+  const posted = postedOrders(trace);
+  const withdrawn = move.kind === "cancel" && move.share % 4 === 0;
+  const order = pickOf(move.flaw === "state" || withdrawn ? trace.orders : posted, move.pick);
+  if (order === undefined) return undefined;
+  const until = timeOf(trace, move, last || move.kind === "cancel" ? [order.request.openUntil] : []);
+  if (move.kind === "cancel") {
+    const by = move.when === "soon" ? order.request.requester : people.stranger;
+    return make({ name: "cancel", args: { request: order.request } }, by, until);
+  }
+  const match = planMatchOf(trace, move, order);
+  if (move.kind === "matchPosted") {
+    return make(
+      { name: "matchJob", args: { ...match, requesterSigned: false, payerSigned: false } },
+      people.matcher,
+      until,
+    );
+  }
+  const offer = match.offers[0];
+  if (offer === undefined) return undefined;
+  return make({ name: "accept", args: { request: order.request, offer } }, keyOf(trace, offer.operator), until);
 }
 
-export function postedOrders({ facts, storage, orders }: Trace): readonly Order[] {
-  const stateOf = (request: Request) => storage.replicas[replicaKey(jobIdOf(facts.domain, request), 0)]?.state;
-  return orders.filter(({ request }) => stateOf(request) === State.Posted);
-}
-
-/** `order` with an offer for each replica. */
-export function planMatchOf(trace: Trace, move: Move, { request, shape }: Order): Match {
-  const { people, storage, latest } = trace;
-  const both: Address[] = [people.operator, people.otherOperator];
-  if (move.pick % 2 === 0) both.reverse();
-  const twice = move.flaw === "caller" && request.replicas === 2;
-  const operators = twice ? [both[0], both[0]] : both.slice(0, request.replicas);
-  const flaw = move.flaw === "order" && move.share % 2 === 1 ? offerFlaws[move.pick % offerFlaws.length] : undefined;
-  const offers = operators.flatMap((operator) => {
-    if (operator === undefined) return [];
-    const offer = offerOf(shape, request, operator, storage.uses[operator]?.epoch ?? 0, latest);
-    return [{ ...offer, ...flaw?.(offer) }];
-  });
-  return {
-    request,
-    requesterSigned: move.flaw !== "terms",
-    payerSigned: move.flaw !== "claim",
-    offers: move.flaw === "amount" && move.share % 2 === 0 ? offers.slice(1) : offers,
-    offersSigned: move.flaw !== "state",
-  };
+/** A new job, then one of those that there are already. */
+export function planMatchMany(trace: Trace, move: Move, make: Make): Plan {
+  const fresh = planNewOrder(trace, move);
+  const old = pickOf(or(postedOrders(trace), trace.orders), move.pick);
+  const items: Match[] = [fresh, ...(old === undefined ? [] : [old])].map((order) => planMatchOf(trace, move, order));
+  return { ...make({ name: "matchMany", args: { items } }, trace.people.matcher), order: fresh };
 }

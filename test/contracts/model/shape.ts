@@ -27,7 +27,7 @@ export interface Shape {
   baseCharge: bigint;
 }
 
-const rarely = fc.nat(11).map((number) => number === 11);
+const rarely = fc.nat(23).map((number) => number === 23);
 
 export const anyShape: fc.Arbitrary<Shape> = fc.record({
   mode: fc.constantFrom(MODE.batch, MODE.batch, MODE.lease),
@@ -38,14 +38,14 @@ export const anyShape: fc.Arbitrary<Shape> = fc.record({
   challengeWindow: fc.constantFrom(0, 200, 200),
   bond: fc.constantFrom(0n, 700n, 701n),
   arbiterFee: fc.constantFrom(0n, 50n, 690n),
-  bounty: fc.constantFrom(0n, 100n, 700n),
+  bounty: fc.constantFrom(0n, 33n, 70n),
   compensationBps: fc.constantFrom(0, 500, 1000),
   matcherTip: fc.constantFrom(0n, 7n),
   minStake: fc.constantFrom(0n, 0n, 2_500n),
   noticeSeconds: fc.constantFrom(0, 90),
   heartbeatSeconds: fc.constantFrom(60, 150),
   maxSeconds: fc.constantFrom(60, 211),
-  acceptWindow: fc.constantFrom(0, 45),
+  acceptWindow: fc.constantFrom(0, 45, 120),
   cpuMilli: fc.constantFrom(1000, 1700),
   listed: rarely,
   namedMatcher: rarely,
@@ -85,7 +85,7 @@ export function requestOf(
     arbiter: arbitrated ? facts.arbiter : ZERO_ADDRESS,
     arbiterFee: arbitrated && shape.arbiterFee <= shape.bond ? shape.arbiterFee : 0n,
     bond: shape.bond,
-    bounty: shape.bounty <= shape.bond ? shape.bounty : 0n,
+    bounty: 10n * shape.bounty <= shape.bond ? shape.bounty : 0n,
     compensationBps: shape.compensationBps,
     minStake: shape.minStake,
     operators: shape.listed ? facts.list.root : aRequest().operators,

@@ -9,7 +9,7 @@ export function isSound(request: Request): boolean {
     request.replicas > 0 &&
     request.matcherTip <= request.maxPrice &&
     request.compensationBps <= 1000 &&
-    request.bounty <= request.bond &&
+    10n * request.bounty <= request.bond &&
     [request.submitWindow, request.heartbeatSeconds, request.noticeSeconds].every((wait) => wait <= LONGEST_WAIT) &&
     (request.mode === MODE.lease ? isSoundLease(request) : isSoundBatch(request))
   );
