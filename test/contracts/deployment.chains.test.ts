@@ -38,8 +38,21 @@ describe("a market on chains of other makers", function () {
   });
 });
 
+/** Long before mocha gives up, so that the chain is stopped whatever happens. */
+const PATIENCE_MS = 100_000;
+
 /** Deploys with Ignition, runs one job, returns what the operator earned. */
 async function jobOn(url: string): Promise<bigint> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error("The chain did not come to an end with the job.")), PATIENCE_MS);
+  try {
+    return await Promise.race([deployAndRun(url), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function deployAndRun(url: string): Promise<bigint> {
   const connection = await hre.network.create({ network: "devnet", override: { url } });
   const deploymentId = `test-${process.pid}-${new URL(url).port}`;
   try {
@@ -51,10 +64,22 @@ async function jobOn(url: string): Promise<bigint> {
   }
 }
 
-/** A private geth that mines a block per transaction, on a free loopback port. */
+/** A private geth that mines a block a second, since Ignition waits for confirmations, on a free loopback port. */
 async function startGeth(folder: string) {
   const http = ["--http", "--http.addr", "127.0.0.1", "--http.port", "0"];
-  const alone = ["--dev", "--datadir", folder, "--ipcdisable", "--port", "0", "--authrpc.port", "0", "--nodiscover"];
+  const alone = [
+    "--dev",
+    "--dev.period",
+    "1",
+    "--datadir",
+    folder,
+    "--ipcdisable",
+    "--port",
+    "0",
+    "--authrpc.port",
+    "0",
+    "--nodiscover",
+  ];
   const child = spawn("geth", [...alone, ...http], { stdio: ["ignore", "ignore", "pipe"] });
   const exited = once(child, "exit");
   let url: string | undefined;
