@@ -19,7 +19,7 @@ const isValidSignatureAbi = [
 ] as const;
 
 /** The account whose key made `signature`, or undefined when the contracts would not accept its form. */
-export async function signerOf(hash: Hex, signature: Hex): Promise<Address | undefined> {
+async function signerOf(hash: Hex, signature: Hex): Promise<Address | undefined> {
   if (size(signature) !== 65) return undefined;
   const v = Number.parseInt(signature.slice(-2), 16);
   if ((v !== 27 && v !== 28) || hexToBigInt(slice(signature, 32, 64)) > HALF_ORDER) return undefined;
