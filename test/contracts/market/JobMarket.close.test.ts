@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { at, loadFixture, time } from "../support/actors.ts";
+import { at, loadFixture } from "../support/actors.ts";
 import {
   BOND,
   BOUNTY,
@@ -244,19 +244,39 @@ describe("JobMarket#close, of a lease whose node fell silent", () => {
     }
   });
 
-  it("costs nothing once a notice was given", async () => {
+  it("costs the bond where the deposit would just have paid for two heartbeats", async () => {
     const on = await loadFixture(runningLease);
-    const { market, staking, token, requester, operator, stranger, terms, job, matchedAt } = on;
-    await market.connect(requester).close(terms);
-    const closingAt = (await time.latest()) + NOTICE;
-    await at(matchedAt + 2 * HEARTBEAT + 1);
-    await expect(market.connect(stranger).close(terms))
-      .to.be.revertedWithCustomError(market, "NotParty")
-      .withArgs(job, stranger.address);
-    await at(closingAt + 1);
+    const { market, staking, token, operator, nodeKey, stranger, terms, matchedAt } = on;
+    // After the last claim 200 seconds are left: the silence outlasts the deposit in the same second.
+    for (let seconds = HEARTBEAT; seconds <= PAID_SECONDS - 2 * HEARTBEAT; seconds += HEARTBEAT) {
+      await at(matchedAt + seconds);
+      await market.connect(nodeKey).claim(terms);
+    }
+    await at(matchedAt + PAID_SECONDS + 1);
     await market.connect(stranger).close(terms);
-    expect(await staking.stakeOf(operator, token)).to.deep.equal([STAKED, 0n]);
+    expect(await staking.stakeOf(operator, token)).to.deep.equal([STAKED - BOND, 0n]);
     await expectNothingLost(on);
+  });
+
+  it("costs nothing once a notice was given, but ends the lease all the same: a notice is no way to keep a deposit", async () => {
+    for (const side of ["requester", "nodeKey"] as const) {
+      const on = await loadFixture(runningLease);
+      const { market, staking, token, requester, operator, stranger, terms, job, matchedAt } = on;
+      await at(matchedAt + 5);
+      await market.connect(on[side]).close(terms);
+      await at(matchedAt + 2 * HEARTBEAT);
+      await expect(market.connect(stranger).close(terms))
+        .to.be.revertedWithCustomError(market, "NotParty")
+        .withArgs(job, stranger.address);
+      expect(5 + NOTICE > 2 * HEARTBEAT + 1).to.equal(true);
+      await at(matchedAt + 2 * HEARTBEAT + 1);
+      await market.connect(stranger).close(terms);
+      expect((await market.replicaOf(job, 0)).state).to.equal(State.Settled);
+      expect(await staking.stakeOf(operator, token)).to.deep.equal([STAKED, 0n]);
+      expect(await staking.owedTo(stranger, token)).to.equal(0n);
+      expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR - earnedDown(terms, HEARTBEAT));
+      await expectNothingLost(on);
+    }
   });
 });
 

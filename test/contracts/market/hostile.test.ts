@@ -308,7 +308,7 @@ describe("a wallet that is a contract", () => {
     const signatures = [await signRequest(on, on.requester, request), await signOffer(on, on.nodeKey, offer)] as const;
     const send = (gasLimit: bigint) =>
       on.market.connect(on.matcher).matchJob(request, signatures[0], "0x", [offer], [signatures[1]], [], { gasLimit });
-    await expect(send(250_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(223_174n);
+    await expect(send(150_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(223_174n);
     await send(1_000_000n);
     expect((await on.market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
     await expectNothingLost(on, 69n, [wallet]);
@@ -337,7 +337,7 @@ describe("a verifier that is hostile", () => {
     const { market, verifier, verifierAddress, nodeKey, terms, job } = on;
     await verifier.set(Manner.Answers, Verdict.Fails);
     const submit = (gasLimit: bigint) => market.connect(nodeKey).submit(terms, CLAIM, "0x", { gasLimit });
-    await expect(submit(360_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(324_761n);
+    await expect(submit(250_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(324_761n);
     await expect(submit(420_000n))
       .to.be.revertedWithCustomError(market, "ResultRefused")
       .withArgs(job, 0, verifierAddress);
@@ -353,7 +353,7 @@ describe("a verifier that is hostile", () => {
     await verifier.set(Manner.Answers, Verdict.Stands);
     await time.increaseTo(submittedAt + CHALLENGE + ARBITER_WINDOW + 1);
     const finalize = (gasLimit: bigint) => market.connect(stranger).finalize(terms, judged, { gasLimit });
-    await expect(finalize(340_000n)).to.be.revertedWithCustomError(market, "GasTooLow").withArgs(324_761n);
+    await expect(finalize(250_000n)).to.be.revertedWithCustomError(market, "GasTooLow").withArgs(324_761n);
     for (let gasLimit = 60_000n; gasLimit < 440_000n; gasLimit += 10_000n) {
       await finalize(gasLimit).catch(() => {});
       const { state } = await market.replicaOf(job, 0);

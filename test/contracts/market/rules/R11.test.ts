@@ -42,7 +42,7 @@ describe("R11: capped calls", () => {
     const [offer, offerSignature] = [on.offer(), await signOffer(on, on.nodeKey, on.offer())];
     const send = (gasLimit: bigint) =>
       on.market.connect(on.matcher).matchJob(request, bySigner, byPayer, [offer], [offerSignature], [], { gasLimit });
-    await expect(send(250_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(needed(WALLET_GAS));
+    await expect(send(150_000n)).to.be.revertedWithCustomError(on.market, "GasTooLow").withArgs(needed(WALLET_GAS));
     await send(1_000_000n);
     expect((await on.market.replicaOf(jobId(on, request), 0)).state).to.equal(State.Active);
   });
