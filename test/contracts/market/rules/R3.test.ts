@@ -1,9 +1,10 @@
 // R3, what settles is what was matched: no member of the terms can be swapped in a dispute or a lease either.
 import type { Claim, Terms } from "@berth/protocol";
 import { expect } from "chai";
-import { loadFixture, time } from "../../support/actors.ts";
+import { type Actor, ethers, loadFixture, time } from "../../support/actors.ts";
 import { disputableResult, disputedResult } from "../../support/disputes.ts";
 import { HEARTBEAT, runningLease } from "../../support/leases.ts";
+import type { Deployed } from "../../support/market.ts";
 
 /** Another value of the same type. */
 function swapped(value: unknown) {
@@ -93,4 +94,34 @@ describe("R3: what settles is what was matched, in disputes and leases", () => {
     }
     await market.connect(stranger).close.staticCall(terms);
   });
+
+  it("no word of a call means the same with a bit beyond its member's width", async () => {
+    const lease = await loadFixture(runningLease);
+    await expectEveryWordToCount(lease, lease.nodeKey, "claim", [lease.terms]);
+    await expectEveryWordToCount(lease, lease.requester, "topUp", [lease.terms, 10]);
+    await expectEveryWordToCount(lease, lease.requester, "close", [lease.terms]);
+    const submitted = await loadFixture(disputableResult);
+    await expectEveryWordToCount(submitted, submitted.requester, "dispute", [submitted.terms, submitted.claim]);
+    const disputed = await loadFixture(disputedResult);
+    const { arbiter, terms, claim } = disputed;
+    await expectEveryWordToCount(disputed, arbiter, "rule", [terms, claim, 10n]);
+    await time.increaseTo(disputed.disputedAt + 3601);
+    await expectEveryWordToCount(disputed, arbiter, "finalize", [terms, claim]);
+  });
 });
+
+/** The call goes through as it is, and not when the highest bit of any of its words is flipped. */
+async function expectEveryWordToCount(on: Deployed, by: Actor, name: string, values: readonly unknown[]) {
+  const data = on.market.interface.encodeFunctionData(name, values);
+  const send = (changed: string) => ethers.provider.call({ from: by.address, to: on.addresses.market, data: changed });
+  await send(data);
+  for (let at = 4; at < ethers.dataLength(data); at += 32) {
+    const bytes = ethers.getBytes(data);
+    bytes[at] = (bytes[at] ?? 0) ^ 0x80;
+    const done = await send(ethers.hexlify(bytes)).then(
+      () => true,
+      () => false,
+    );
+    expect(done, `${name}, byte ${at}`).to.equal(false);
+  }
+}
