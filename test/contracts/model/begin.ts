@@ -29,6 +29,11 @@ export async function begin(): Promise<{ chain: Chain; trace: Trace }> {
   await fund(on, on.payer, 3_000n);
   for (const actor of [on.requester, on.payer, on.operator, on.otherOperator, on.matcher, on.stranger]) {
     await on.token.mint(actor, 1_000n);
+  }
+  const { requester, payer, operator, nodeKey, otherOperator, otherNodeKey, matcher, stranger, sink, arbiter } = on;
+  const nodes = [operator, nodeKey, otherOperator, otherNodeKey];
+  const all = [requester, payer, ...nodes, matcher, stranger, sink, arbiter, on.guardian];
+  for (const actor of all) {
     await on.token.connect(actor).approve(on.market, ethers.MaxUint256);
     await on.token.connect(actor).approve(on.staking, ethers.MaxUint256);
   }
@@ -50,9 +55,7 @@ export async function begin(): Promise<{ chain: Chain; trace: Trace }> {
     },
     list: { root: tree.root, proofs: { [on.operator.address]: tree.proofOf(addressOf(on.operator)) ?? [] } },
   };
-  const { requester, payer, operator, nodeKey, otherOperator, otherNodeKey, matcher, stranger, sink, arbiter } = on;
-  const all = [requester, payer, operator, nodeKey, otherOperator, otherNodeKey, matcher, stranger, sink, arbiter];
-  const chain: Chain = { on, facts, people: [...all, on.guardian], judge: { set: judge.getFunction("set") } };
+  const chain: Chain = { on, facts, people: all, judge: { set: judge.getFunction("set") } };
   const trace: Trace = {
     facts,
     people: {

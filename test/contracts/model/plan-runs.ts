@@ -12,6 +12,7 @@ import { timeOf } from "./when.ts";
 
 const NOTHING: Claim = { resultHash: ZERO_BYTES32, resultBytes: 0n, charge: 0n };
 const RESULT: Hex = `0x${"42".repeat(32)}`;
+
 /** A call that is meant for a replica; undefined when there is none for it. */
 export function planRun(trace: Trace, move: Move, kind: RunCall, make: Make): Plan | undefined {
   const { facts, people, storage } = trace;

@@ -50,7 +50,7 @@ export interface Storage {
   readonly leases: Table<Lease>;
 }
 
-export const NO_COMMITMENT: Hex = `0x${"0".repeat(42)}`;
+const NO_COMMITMENT: Hex = `0x${"0".repeat(42)}`;
 export const noStake: Stake = { free: 0n, locked: 0n };
 export const noExit: Exit = { amount: 0n, readyAt: 0 };
 export const noReplica: Replica = { state: 0, matchedAt: 0, lastAt: 0, commitment: NO_COMMITMENT };

@@ -1,7 +1,7 @@
-import { type Address, type Claim, type Offer, type Request, type Terms, termsOf } from "@berth/protocol";
+import { type Address, type Claim, jobIdOf, type Offer, type Request, type Terms, termsOf } from "@berth/protocol";
 import type { Answer, Call, Facts } from "./scene.ts";
 import type { Shape } from "./shape.ts";
-import type { Storage } from "./storage.ts";
+import { replicaKey, type Storage } from "./storage.ts";
 
 /** People by role. */
 export type People = Readonly<
@@ -51,9 +51,10 @@ export function remembered(trace: Trace, call: Call, items: string[][]): readonl
   }
 }
 
-/** The names of all replicas that something may be stored of. */
-export function replicaKeysOf(trace: Trace): string[] {
-  return [...new Set([...Object.keys(trace.storage.replicas), ...Object.keys(trace.storage.leases)])];
+/** The names of all replicas that something may be stored of: those of every request, also where nothing should be. */
+export function replicaKeysOf({ facts, orders, storage }: Trace): string[] {
+  const first = orders.map(({ request }) => replicaKey(jobIdOf(facts.domain, request), 0));
+  return [...new Set([...first, ...Object.keys(storage.replicas), ...Object.keys(storage.leases)])];
 }
 
 function runsOf({ facts }: Trace, request: Request, offers: Offer[]): Run[] {

@@ -23,8 +23,9 @@ export async function walk(chain: Chain, start: Trace, moves: readonly Move[], e
     }
     const next = plan(trace, move);
     if (next === undefined) continue;
-    trace = await take(chain, trace, next, `step ${step}, ${said(next, trace)}`, tally);
-    if (everyStep) await expectSame(chain, trace, `storage after step ${step}, ${said(next, trace)}`);
+    const what = `step ${step}, ${said(next, trace)}`;
+    trace = await take(chain, trace, next, what, tally);
+    if (everyStep) await expectSame(chain, trace, `storage after ${what}`);
   }
   if (!everyStep) await expectSame(chain, trace, "storage at the end");
   return trace;

@@ -3,7 +3,7 @@ import { type Calls, type Rule, type Scene, those } from "../scene.ts";
 import { noExit, noStake, put, type Storage } from "../storage.ts";
 
 /** Seconds between `requestExit` and `exit`. */
-export const EXIT_DELAY = 7 * 86_400;
+const EXIT_DELAY = 7 * 86_400;
 
 export const stake: Rule<Calls["stake"]> = {
   refusals: ({ storage, by }, { amount }) =>
