@@ -72,7 +72,7 @@ struct Offer {
     uint32 maxSeconds; // the longest batch job, or first deposit of a lease, that it takes
     uint32 minSubmitMargin; // seconds that a request's submitWindow must leave after its maxSeconds
     uint32 minHeartbeatSeconds; // the shortest heartbeat of a lease that it takes; zero: no leases
-    uint32 maxSettleSeconds; // the longest challengeWindow plus arbiterWindow it accepts
+    uint32 maxSettleSeconds; // the longest challengeWindow plus arbiterWindow, or notice of a lease, that it accepts
     uint128 maxBond; // token units: the largest bond it accepts
     uint16 maxCompensationBps;
     address verifier; // must equal the request's, like the five below

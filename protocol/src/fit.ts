@@ -39,6 +39,8 @@ export function misfits(request: Request, offer: Offer, now: number): Misfit[] {
     const shortest = offer.minHeartbeatSeconds;
     const fits = shortest !== 0 && request.heartbeatSeconds >= shortest;
     need(fits, "heartbeatSeconds", request.heartbeatSeconds, shortest === 0 ? "no leases" : shortest);
+    const notice = request.noticeSeconds;
+    need(notice <= offer.maxSettleSeconds, "noticeSeconds", notice, offer.maxSettleSeconds);
   } else {
     const margin = request.submitWindow - request.maxSeconds;
     need(margin >= offer.minSubmitMargin, "submitWindow", margin, offer.minSubmitMargin);

@@ -54,6 +54,8 @@ library Fit {
         if (request.mode == Mode.Lease) {
             uint32 shortest = offer.minHeartbeatSeconds;
             if (shortest == 0 || request.heartbeatSeconds < shortest) _misfit(offerHash, "heartbeatSeconds");
+            // A notice keeps the node as a challenge would.
+            if (request.noticeSeconds > offer.maxSettleSeconds) _misfit(offerHash, "noticeSeconds");
         } else {
             uint256 latest = uint256(request.maxSeconds) + offer.minSubmitMargin;
             if (request.submitWindow < latest) _misfit(offerHash, "submitWindow");

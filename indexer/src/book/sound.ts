@@ -2,7 +2,7 @@ import { MarketError, MODE, type Request, ZERO_ADDRESS } from "@berth/protocol";
 
 const MAX_COMPENSATION_BPS = 1000;
 /** The longest heartbeat, and the longest notice, of a lease. */
-const MAX_LEASE_SECONDS = 366 * 24 * 3600;
+const MAX_WAIT_SECONDS = 366 * 24 * 3600;
 
 type Need = (sound: boolean, field: keyof Request, rule: string) => void;
 
@@ -18,9 +18,10 @@ export function requireSound(request: Request): void {
   need(request.replicas > 0, "replicas", "must be at least 1");
   need(request.matcherTip <= request.maxPrice, "matcherTip", "must not be above `maxPrice`");
   need(request.compensationBps <= MAX_COMPENSATION_BPS, "compensationBps", `must be at most ${MAX_COMPENSATION_BPS}`);
-  need(request.bounty <= request.bond, "bounty", "must not be above `bond`");
-  need(request.heartbeatSeconds <= MAX_LEASE_SECONDS, "heartbeatSeconds", "must be at most 366 days");
-  need(request.noticeSeconds <= MAX_LEASE_SECONDS, "noticeSeconds", "must be at most 366 days");
+  need(request.bounty <= request.bond / 10n, "bounty", "must not be above a tenth of `bond`");
+  need(request.submitWindow <= MAX_WAIT_SECONDS, "submitWindow", "must be at most 366 days");
+  need(request.heartbeatSeconds <= MAX_WAIT_SECONDS, "heartbeatSeconds", "must be at most 366 days");
+  need(request.noticeSeconds <= MAX_WAIT_SECONDS, "noticeSeconds", "must be at most 366 days");
   if (request.mode === MODE.lease) requireSoundLease(request, need);
   else requireSoundBatch(request, need);
 }

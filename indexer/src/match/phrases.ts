@@ -63,6 +63,8 @@ const PHRASES: Record<string, Phrase> = {
     `${r.offers} ${verb(r, "waits", "wait")} less than ${r.wanted} s to be paid (longest ${r.best})`,
   heartbeatSeconds: (r) =>
     `${r.offers} ${verb(r, "takes", "take")} no leases with a heartbeat of ${r.wanted} s (shortest ${r.best})`,
+  noticeSeconds: (r) =>
+    `${r.offers} ${verb(r, "takes", "take")} no leases with a notice of ${r.wanted} s (longest ${r.best})`,
   replicas: (r) =>
     `${r.wanted} operators are needed and only ${r.best} ${r.best === "1" ? "offers" : "offer"} what fits`,
   maxPrice: (r) => `the cheapest price is ${r.best} token units, above the cap of ${r.wanted}`,

@@ -20,7 +20,7 @@ type Step =
 const key = fc.nat(2);
 const kind = fc.constantFrom(...KINDS);
 const index = fc.nat(1);
-const seconds = fc.constantFrom(10, HOUR, DAY);
+const seconds = fc.constantFrom(600, HOUR, DAY);
 const pick = <T>(from: T[], at: number): T => {
   const found = from[at % from.length];
   if (found === undefined) throw new Error("There is nobody to pick from.");

@@ -324,6 +324,10 @@ describe("JobMarket#matchJob", () => {
         .to.be.revertedWithCustomError(on.market, "OfferMismatch")
         .withArgs(offerHash(on, offer), text32("heartbeatSeconds"));
     }
+    const noticed = on.request({ mode: MODE.lease, heartbeatSeconds: 60, noticeSeconds: 86_401 });
+    await expect(matchJob(on, { request: noticed }))
+      .to.be.revertedWithCustomError(on.market, "OfferMismatch")
+      .withArgs(offerHash(on, on.offer()), text32("noticeSeconds"));
     await matchJob(on, { request: lease(60) });
     expect((await on.market.replicaOf(jobId(on, lease(60)), 0)).state).to.equal(State.Active);
     // A batch job has no heartbeat, and an offer without leases takes it.
@@ -511,7 +515,7 @@ describe("JobMarket#matchJob", () => {
   it("needs a key that counts past the last deadline", async () => {
     const on = await loadFixture(readyMarket);
     const request = on.request({ arbiterWindow: 50 });
-    const now = (await time.latest()) + 10;
+    const now = (await time.latest()) + 600;
     const needed = now + 300 + 600 + 50;
     await publishNode(on, on.operator, on.nodeKey, { validTo: needed - 1 });
     await at(now);
@@ -525,7 +529,7 @@ describe("JobMarket#matchJob", () => {
   it("needs, for a lease, a key that counts past its deposit and two heartbeats", async () => {
     const on = await loadFixture(readyMarket);
     const request = on.request({ mode: MODE.lease, heartbeatSeconds: 100, maxSeconds: 3000 });
-    const now = (await time.latest()) + 10;
+    const now = (await time.latest()) + 600;
     const needed = now + 3000 + 2 * 100;
     await publishNode(on, on.operator, on.nodeKey, { validTo: needed - 1 });
     await at(now);

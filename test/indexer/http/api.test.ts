@@ -208,7 +208,7 @@ describe("indexer API", () => {
         /`replicas` must be at least 1/,
       );
       const unsound: [Partial<Request>, RegExp][] = [
-        [{ bounty: 1001n }, /`bounty` must not be above `bond`/],
+        [{ bounty: 101n }, /`bounty` must not be above a tenth of `bond`/],
         [{ verifier: `0x${"9".repeat(40)}` }, /`arbiterWindow` must leave time for the verifier/],
         [{ arbiter: `0x${"9".repeat(40)}`, challengeWindow: 0 }, /`challengeWindow` must leave time for a dispute/],
         [{ arbiter: `0x${"9".repeat(40)}`, arbiterWindow: 9, arbiterFee: 1001n }, /`arbiterFee` must not be above/],
