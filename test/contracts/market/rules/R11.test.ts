@@ -61,6 +61,18 @@ describe("R11: capped calls", () => {
     expect(long - short < 2n * (3n * words + (words * words) / 512n)).to.equal(true);
   });
 
+  it("an answer that is too short is none, even where memory would complete it", async () => {
+    const { verifier, verifierAddress, stranger } = await loadFixture(verifiedMarket);
+    const scratch = await ethers.deployContract("HostileScratch");
+    const ask = (target: string) => scratch.getFunction("ask")(target, ethers.toBeHex(Verdict.Stands, 32));
+    await verifier.set(Manner.Answers, Verdict.Stands);
+    expect(await ask(verifierAddress)).to.deep.equal([true, Verdict.Stands]);
+    await verifier.set(Manner.Mumbles, Verdict.Stands);
+    expect(await ask(verifierAddress)).to.deep.equal([false, 0n]);
+    // An account without code answers nothing at all.
+    expect(await ask(stranger.address)).to.deep.equal([false, 0n]);
+  });
+
   it("failing at the full cap is no default for anyone: neither the node is paid nor is its bond touched", async () => {
     for (const manner of [Manner.Burns, Manner.Reverts, Manner.Bombs]) {
       const { market, staking, token, verifier, operator, stranger, terms, claim, job, submittedAt } =
