@@ -405,11 +405,11 @@ describe("R6: nobody farms slashes or declines", () => {
     const { market, staking, token, requester, operator, stranger, sink } = on;
     const gang = [requester, operator, stranger];
     const before = await worth(on, gang);
-    const request = on.request({ bond: 1000n, bounty: 500n, compensationBps: 1000 });
+    const request = on.request({ bond: 1000n, bounty: 100n, compensationBps: 1000 });
     await matchJob(on, { request });
     await time.increase(301);
     await market.connect(stranger).finalize(termsFor(on, request, on.offer()), NO_CLAIM);
-    const lost = 1000n - 500n - 6n;
+    const lost = 1000n - 100n - 6n;
     expect(await staking.owedTo(sink, token)).to.equal(lost);
     expect(await worth(on, gang)).to.equal(before - lost);
   });
