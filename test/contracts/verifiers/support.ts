@@ -17,15 +17,9 @@ import {
   type UnixSeconds,
 } from "@berth/protocol";
 import { expect } from "chai";
-import type {
-  BaseContract,
-  BaseContractMethod,
-  BytesLike,
-  ContractRunner,
-  ContractTransactionReceipt,
-  ContractTransactionResponse,
-} from "ethers";
+import type { BaseContract, BaseContractMethod, BytesLike, ContractRunner, ContractTransactionResponse } from "ethers";
 import { type Actor, at, ethers, time } from "../support/actors.ts";
+import { gasOf } from "../support/gas.ts";
 import {
   addressOf,
   CHAIN_ID,
@@ -347,10 +341,4 @@ export async function attestedJob(): Promise<Record<string, number>> {
     expect((await on.market.replicaOf(on.job, 0)).state).to.equal(State.Settled);
   }
   return gas;
-}
-
-async function gasOf(sent: ContractTransactionResponse): Promise<number> {
-  const receipt = (await sent.wait()) as ContractTransactionReceipt | null;
-  if (receipt === null) throw new Error("The transaction has no receipt.");
-  return Number(receipt.gasUsed);
 }
