@@ -108,7 +108,8 @@ contract JobMarket is IMarketFloor, MarketState {
     /// @inheritdoc IMarketFloor
     function submit(Terms calldata agreed, Claim calldata claim, bytes calldata) external {
         Terms memory terms = OrderWords.read(agreed);
-        (JobId jobId, uint16 index, Replica memory replica) = _active(terms);
+        (JobId jobId, uint16 index, Replica memory replica) = _named(terms);
+        bytes32 termsHash = _requireActive(terms, replica);
         _requireMode(terms, Mode.Batch);
         _requireNode(terms.assignment.operator, terms.assignment.index);
         _requireOpen(jobId, index, replica.matchedAt + terms.job.submitWindow);
@@ -128,7 +129,7 @@ contract JobMarket is IMarketFloor, MarketState {
         replica.state =
             instant ? ReplicaState.Settled : judging ? ReplicaState.Judging : ReplicaState.Submitted;
         replica.lastAt = uint40(block.timestamp);
-        replica.commitment = OrderHash.commitment(OrderHash.ofClaimed(_termsHash(terms), claim));
+        replica.commitment = OrderHash.commitment(OrderHash.ofClaimed(termsHash, claim));
         _replicas[jobId][index] = replica;
         _vacate(terms);
         emit ResultSubmitted(jobId, terms.assignment.operator, index, judging, claim);

@@ -102,8 +102,15 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     /// @dev The replica of `terms`, which runs.
     function _active(Terms memory terms) internal view returns (JobId jobId, uint16 index, Replica memory replica) {
         (jobId, index, replica) = _named(terms);
+        _requireActive(terms, replica);
+    }
+
+    /// @return termsHash of `terms`, which are the replica's
+    function _requireActive(Terms memory terms, Replica memory replica) internal pure returns (bytes32 termsHash) {
+        (JobId jobId, uint16 index) = (terms.job.jobId, terms.assignment.replica);
         _requireState(jobId, index, replica.state, ReplicaState.Active);
-        if (replica.commitment != OrderHash.commitment(_termsHash(terms))) revert WrongTerms(jobId, index);
+        termsHash = _termsHash(terms);
+        if (replica.commitment != OrderHash.commitment(termsHash)) revert WrongTerms(jobId, index);
     }
 
     function _requireClaim(Terms memory terms, Claim calldata claim, Replica memory replica) internal pure {
@@ -179,11 +186,10 @@ abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     }
 
     /// @dev What is held for a replica that nothing was paid out of: its deposit and what topped it up.
-    function _heldOf(Terms memory terms) internal view returns (uint256) {
-        if (terms.job.mode == Mode.Batch) return _depositOf(terms);
+    /// @param addedSeconds of a lease; none of a batch job
+    function _heldOf(Terms memory terms, uint256 addedSeconds) internal pure returns (uint256) {
         Assignment memory by = terms.assignment;
-        uint256 paidSeconds = uint256(terms.job.maxSeconds) + _leases[terms.job.jobId][by.replica].addedSeconds;
-        return Pricing.depositUp(by.rateX18, by.baseCharge, paidSeconds);
+        return Pricing.depositUp(by.rateX18, by.baseCharge, terms.job.maxSeconds + addedSeconds);
     }
 
     function _termsHash(Terms memory terms) internal pure returns (bytes32) {

@@ -37,12 +37,12 @@ abstract contract Leases is IMarketDesk, MarketState {
         if (lease.closingAt != 0) revert AlreadyClosing(jobId, index, lease.closingAt);
         // An account whose owner was changed spends nothing by its old key.
         if (!_controls(msg.sender)) revert NotController(msg.sender, msg.sender);
-        uint256 held = _held(terms, lease);
+        uint256 held = _heldOf(terms, lease.addedSeconds);
         uint256 total = _paidSeconds(terms, lease) + addedSeconds;
         if (total > type(uint32).max) revert LeaseTooLong(jobId, index, total);
 
         lease.addedSeconds += addedSeconds;
-        uint256 amount = _held(terms, lease) - held;
+        uint256 amount = _heldOf(terms, lease.addedSeconds) - held;
         _leases[jobId][index] = lease;
         _debit(msg.sender, terms.job.token, amount);
         emit LeaseToppedUp(jobId, msg.sender, index, addedSeconds, amount);
@@ -71,7 +71,7 @@ abstract contract Leases is IMarketDesk, MarketState {
         bool silent = _isSilent(terms, replica, lease);
         uint256 earned = _earned(terms, _chargedSeconds(terms, replica, lease));
         uint256 paidOut = _paidOut(terms, replica, lease);
-        uint256 held = _held(terms, lease);
+        uint256 held = _heldOf(terms, lease.addedSeconds);
 
         replica.state = ReplicaState.Settled;
         _replicas[terms.job.jobId][terms.assignment.replica] = replica;
@@ -139,11 +139,6 @@ abstract contract Leases is IMarketDesk, MarketState {
 
     function _paidSeconds(Terms memory terms, Lease memory lease) private pure returns (uint256) {
         return uint256(terms.job.maxSeconds) + lease.addedSeconds;
-    }
-
-    function _held(Terms memory terms, Lease memory lease) private pure returns (uint256) {
-        Assignment memory by = terms.assignment;
-        return Pricing.depositUp(by.rateX18, by.baseCharge, _paidSeconds(terms, lease));
     }
 
     function _earned(Terms memory terms, uint256 chargedSeconds) private pure returns (uint256) {

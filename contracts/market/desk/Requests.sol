@@ -54,9 +54,9 @@ abstract contract Requests is IMarketDesk, MarketState {
         _requireNode(terms.assignment.operator, terms.assignment.index);
         // A first claim takes a lease on for good: what it paid could not be refunded.
         if (replica.lastAt != 0) revert WindowClosed(jobId, index, replica.lastAt);
-        bool broken = sibling != index && _replicas[jobId][sibling].state == ReplicaState.Refunded;
+        bool broken = _replicas[jobId][sibling].state == ReplicaState.Refunded;
         _requireOpen(jobId, index, replica.matchedAt + _declineWindow(terms, broken));
-        uint256 deposited = _heldOf(terms);
+        uint256 deposited = _heldOf(terms, _leases[jobId][index].addedSeconds);
         uint128 fee = broken ? 0 : _declineFee(terms, deposited);
 
         replica.state = ReplicaState.Refunded;
