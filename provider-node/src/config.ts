@@ -1,57 +1,15 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { addressSchema, MarketError, parseWith, traitNames, uintSchema } from "@berth/protocol";
+import { addressSchema, MarketError, parseWith } from "@berth/protocol";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
+import { path, url } from "./config/fields.ts";
+import { offersSchema } from "./config/offers.ts";
 import { logLevels } from "./log.ts";
 
-const url = z.url({ protocol: /^https?$/, error: "must be an http(s) URL" });
-/** Token units. YAML has whole numbers, so a safe one is taken for its decimal string. */
-const amount = z.preprocess(
-  (value) => (typeof value === "number" && Number.isSafeInteger(value) ? String(value) : value),
-  uintSchema(128),
-);
-const seconds = z.int().min(0).max(0xffff_ffff);
-const short = z
-  .string()
-  .max(32)
-  .regex(/^[\x20-\x7e]*$/, "must be printable ASCII");
-const path = z.string().min(1);
 /** What a path field is called, so that relative ones can be resolved where they were written. */
 const pathFields = ["dataDir", "deploymentFile", "keyFile"];
-
-const offersSchema = z.strictObject({
-  /** ERC-20 that the node is paid in. Absent: the node makes no offers. */
-  token: addressSchema.optional(),
-  /** Token units per thousandth of a core and second, scaled by 1e18; the three below likewise per MiB or GPU. */
-  cpuRateX18: amount.default(0n),
-  memoryRateX18: amount.default(0n),
-  diskRateX18: amount.default(0n),
-  gpuRateX18: amount.default(0n),
-  /** Token units earned by any result. */
-  baseCharge: amount.default(0n),
-  /** The most that all jobs together may use. Absent: what this machine has, less a reserve. */
-  capacity: z
-    .strictObject({
-      cpuMilli: z.int().min(10),
-      memoryMiB: z.int().min(8),
-      diskMiB: z.int().min(1),
-    })
-    .optional(),
-  maxActive: z.int().min(1).max(1000).default(16),
-  maxSeconds: seconds.min(1).default(86_400),
-  minSubmitMargin: seconds.default(60),
-  maxSettleSeconds: seconds.default(7 * 86_400),
-  maxBond: amount.default(0n),
-  maxCompensationBps: z.int().min(0).max(1000).default(0),
-  ttlSeconds: z.int().min(10).default(600),
-  refreshSeconds: z.int().min(1).default(120),
-  region: short.default(""),
-  gpuModel: short.default(""),
-  /** Traits never to be claimed, though this machine has them. */
-  withhold: z.array(z.enum(traitNames)).default([]),
-});
 
 export const configSchema = z.strictObject({
   /** Everything the node keeps: keys, journal, content, engine storage. */
