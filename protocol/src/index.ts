@@ -45,6 +45,7 @@ export {
   type Vote,
   voteTypedData,
 } from "./jury.ts";
+export { KEY_REPORT_DOMAIN, type KeyReportFields, keyReport } from "./key-report.ts";
 export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
 export { type OperatorTree, operatorTree } from "./operators.ts";
 export {
@@ -104,6 +105,7 @@ export {
   resultTypedData,
   type UnsignedResult,
 } from "./result.ts";
+export { type RequestFlaw, type RequestTerms, requestFlaw, requireSound } from "./sound.ts";
 export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
 export {
   attestedResultTypedData,

@@ -10,6 +10,7 @@ import {
   MarketError,
   parseSpec,
   type Request,
+  requireSound,
   type Spec,
 } from "@berth/protocol";
 import { hasOpenResult, orderNow, tokenOf } from "../chain-reads.ts";
@@ -106,6 +107,7 @@ export async function runJob(client: Client, options: RunOptions, context: Conte
   const say = teller(context);
   const { image, spec } = await clock.run("image", () => prepare(client, options, say, context));
   const { terms, found } = await clock.run("estimate", () => settleTerms(client, spec, image, options, say, context));
+  requireSound(terms); // known before anything is signed or paid
   await options.confirm?.({ estimate: found, terms, spec });
 
   await using gateway = await serveContent(client, options.serve);

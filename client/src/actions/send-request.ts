@@ -6,6 +6,7 @@ import {
   orderToJson,
   type Request,
   requestTypedData,
+  requireSound,
 } from "@berth/protocol";
 import { encodeFunctionData, stringToHex } from "viem";
 import { contentUrlOf } from "../chain-reads.ts";
@@ -25,7 +26,7 @@ export interface Enclosed {
 
 /**
  * Signs a request and gives it to the indexer: costs no gas. One that is posted may be handed in too.
- * Throws NOT_SIGNED, INDEXER_UNAVAILABLE, INDEXER_REFUSED.
+ * Throws REQUEST_UNSOUND before anything is signed; NOT_SIGNED, INDEXER_UNAVAILABLE, INDEXER_REFUSED.
  */
 export async function signRequest(
   client: Client,
@@ -33,6 +34,7 @@ export async function signRequest(
   enclosed: Enclosed,
   context: Context = {},
 ): Promise<void> {
+  requireSound(request);
   const indexer = indexerOf(client);
   const signature = await signDocument(client, "request", requestTypedData(client.domain, request));
   await indexer.postRequest({ request: orderToJson(request), signature, ...enclosed }, context);
@@ -41,6 +43,7 @@ export async function signRequest(
 /**
  * Posts a request on chain, where nobody can withhold it and its money is reserved. Nodes find the content by the
  * requester's DID, so `contentUrl` is announced there first unless it is already.
+ * Throws REQUEST_UNSOUND before anything is sent, and the errors of `sendCall`.
  */
 export async function postRequest(
   client: Client,
@@ -48,6 +51,7 @@ export async function postRequest(
   contentUrl: string,
   context: Context = {},
 ): Promise<Sent[]> {
+  requireSound(request);
   const sent: Sent[] = [];
   const { identity, market } = client.deployment;
   if ((await contentUrlOf(client, request.requester, context.signal)) !== contentUrl) {

@@ -9,6 +9,7 @@ import {
   operatorTree,
   orderToJson,
   type Request,
+  requireSound,
 } from "@berth/protocol";
 import type { Database } from "../store/database.ts";
 import { growRequest, putRequest, type RequestRow, requests } from "../store/orders.ts";
@@ -17,7 +18,6 @@ import { jobs } from "../store/tables.ts";
 import type { LiveBook } from "./live-book.ts";
 import { isFunded } from "./open-index.ts";
 import { badSignature, isSignedBy } from "./signatures.ts";
-import { requireSound } from "./sound.ts";
 
 /** Open signed requests that one payer may have at a time, and that without the money for the next one. */
 const MAX_OPEN_PER_PAYER = 200;
