@@ -1,3 +1,4 @@
+import { type KeyReportFields, keyReport } from "@berth/protocol";
 import type { HardhatEthers } from "@nomicfoundation/hardhat-ethers/types";
 import type { BaseContract, BaseContractMethod, BigNumberish, ContractRunner, Wallet } from "ethers";
 import { ethers } from "../support/actors.ts";
@@ -181,26 +182,9 @@ export async function claimOf(world: World, key: Wallet, challengeBlock?: number
     wgKey: ethers.id("wireguard key"),
     challengeBlock: number,
   };
-  return { claim, reportData: keyReport(world, claim, block?.hash ?? ethers.ZeroHash) };
-}
-
-/** KeyReport.sol, said again. */
-export function keyReport({ chainId, addresses }: World, claim: Claim, nonce: string): string {
-  return ethers.keccak256(
-    coder.encode(
-      ["bytes32", "uint256", "address", "address", "uint32", "address", "bytes32", "bytes32"],
-      [
-        ethers.id("berth/key-report/v1"),
-        chainId,
-        addresses.registry,
-        claim.operator,
-        claim.nodeIndex,
-        claim.key,
-        claim.wgKey,
-        nonce,
-      ],
-    ),
-  );
+  const { registry } = world.addresses;
+  const nonce = block?.hash ?? ethers.ZeroHash;
+  return { claim, reportData: keyReport({ ...claim, chainId: world.chainId, registry, nonce } as KeyReportFields) };
 }
 
 /** The key's signature under what will be recorded about it. */
