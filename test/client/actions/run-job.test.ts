@@ -164,6 +164,26 @@ describe("runJob", function () {
     expect(await marketBalance(client, client.wallet?.address ?? "0x", market.offer.token)).to.equal(before);
   });
 
+  it("stops before anything is signed or paid when the market would refuse the request", async () => {
+    const client = await market.client(wallet(), { indexerUrl: undefined });
+    const { address } = client.wallet ?? { address: "0x" };
+    const before = await client.rpc.client.getTransactionCount({ address });
+    let confirmed = false;
+    const confirm = async () => {
+      confirmed = true;
+    };
+    // As long as a spec may say, and with the margin to publish a second longer than the market waits for.
+    const spec = { command: [], runSeconds: 365 * 86_400, startSeconds: 86_400 - 59 };
+    const { code, message, hint } = await error(
+      runJob(client, options({ spec, post: true, maxPrice: TOKEN, confirm })),
+    );
+    expect(code).to.equal("REQUEST_UNSOUND");
+    expect(message).to.include("`submitWindow` must be at most 366 days; it is 31622401");
+    expect(hint).to.match(/^Correct `submitWindow`/);
+    expect(confirmed).to.equal(false);
+    expect(await client.rpc.client.getTransactionCount({ address })).to.equal(before);
+  });
+
   it("says why nobody fits", async () => {
     const spec = { command: [], memoryMiB: 200_000 };
     const { code, message } = await error(runJob(await market.client(wallet()), options({ spec })));
