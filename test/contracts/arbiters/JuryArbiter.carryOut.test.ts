@@ -52,6 +52,16 @@ describe("JuryArbiter#carryOut", () => {
     expect(await shares(on)).to.deep.equal([25n, 25n, 25n, 25n, 0n]);
   });
 
+  it("leaves a fee that does not divide to the first, and owes nobody nothing", async () => {
+    const on = await disputeBefore(await loadFixture(juryMarket), { fee: 2n });
+    const carried = await carryOut(on, CLAIMED, [0, 1, 3]);
+    const owed = await on.jury.queryFilter("Owed", carried.blockNumber ?? undefined);
+    expect(owed.map((event) => on.jury.interface.parseLog(event)?.args.toArray())).to.deep.equal([
+      [jurorAt(on, 0).address, on.addresses.token, 2n],
+    ]);
+    expect(await shares(on)).to.deep.equal([2n, 0n, 0n, 0n, 0n]);
+  });
+
   it("does it once, in time, for the replica and claim in dispute", async () => {
     const on = await loadFixture(disputed);
     const proof = await evidence(on, CLAIMED, [0, 1, 2]);

@@ -67,14 +67,15 @@ interface DisputeOptions {
   /** Who the orders name: the jury, or a person with the same panel. */
   by?: "jury" | "person";
   token?: Address;
+  fee?: bigint;
 }
 
 /** A result that its requester disputes before the jury. */
 export async function disputeBefore(on: JuryMarket, options: DisputeOptions = {}) {
-  const { panel = on.panel, by = "jury", token = on.addresses.token } = options;
+  const { panel = on.panel, by = "jury", token = on.addresses.token, fee = FEE } = options;
   const arbiter = by === "jury" ? on.addresses.jury : addressOf(on.arbiter);
   await on.market.connect(on.operator).setAccepted(on.operator, [arbiter, token], true);
-  const judge = { arbiter, arbiterData: panelHash(panel), arbiterFee: FEE, token };
+  const judge = { arbiter, arbiterData: panelHash(panel), arbiterFee: fee, token };
   const request = on.request({ ...judge, maxPrice: 1000n, challengeWindow: 600, arbiterWindow: 1000 });
   const offer = on.offer(judge);
   await matchJob(on, { request, offers: [offer] });

@@ -1,7 +1,7 @@
 // What a verifier says, and what happens when it says nothing or something that means nothing.
 import { replicaCommitment } from "@berth/protocol";
 import { expect } from "chai";
-import { at, loadFixture } from "../support/actors.ts";
+import { at, loadFixture, time } from "../support/actors.ts";
 import {
   ARBITER_WINDOW,
   BOND,
@@ -134,6 +134,23 @@ describe("JobMarket#finalize, while the verifier has not said that the result st
     expect(await staking.stakeOf(operator, token)).to.deep.equal([STAKED - BOND, 0n]);
     expect(await staking.owedTo(sink, token)).to.equal(BOND);
     for (const nobody of [requester, stranger]) expect(await staking.owedTo(nobody, token)).to.equal(0n);
+    await expectNothingLost(on);
+  });
+
+  it("refunds what fails where no bond was asked for, and slashes nothing", async () => {
+    const bare = { arbiter: `0x${"0".repeat(40)}`, arbiterFee: 0n, bond: 0n } as const;
+    const on = await running(await loadFixture(verifiedMarket), bare);
+    const { market, staking, token, verifier, requester, operator, nodeKey, terms, job } = on;
+    await market.connect(nodeKey).submit(terms, CLAIM, "0x");
+    await verifier.set(Manner.Answers, Verdict.Fails);
+    await at((await time.latest()) + CHALLENGE + 1);
+    const finalized = await market.finalize(terms, CLAIM);
+    await expect(finalized)
+      .to.emit(market, "ReplicaRefunded")
+      .withArgs(job, operator.address, 0, DEPOSIT, 0, Reason.Refused);
+    await expect(finalized).not.to.emit(staking, "Slashed");
+    expect(await market.balanceOf(requester, token)).to.equal(100n * DOLLAR);
+    expect(await staking.stakeOf(operator, token)).to.deep.equal([STAKED, 0n]);
     await expectNothingLost(on);
   });
 
