@@ -37,9 +37,9 @@ struct Request {
     uint32 heartbeatSeconds; // lease: a claim charges at most so much time; after two without a claim anyone may close
     uint32 noticeSeconds; // lease: seconds from a notice to the end
     address verifier; // decides if a result stands; zero: nobody, it stands unless disputed
-    bytes32 verifierData; // what the verifier needs: the word itself, or a hash of it
+    bytes32 verifierData; // read by the verifier alone: its parameters packed, or the hash of what comes with the proof
     address arbiter; // rules on a dispute; zero: none
-    bytes32 arbiterData; // what the arbiter needs, likewise
+    bytes32 arbiterData; // read by the arbiter alone, likewise
     uint128 arbiterFee; // token units, paid by the loser of a dispute
     uint32 arbiterWindow; // seconds the arbiter has; also how long an undecided verifier is waited for
     uint128 bond; // token units of stake that each operator locks, the most it can lose

@@ -6,7 +6,7 @@ import {NodeUse} from "../IMarketDesk.sol";
 import {Job, JobId, Mode, NodeLimits, Offer, Request} from "../Orders.sol";
 
 /// @title Does an offer serve a request, and may its node take it?
-/// @notice The same checks, in the same order, as `protocol/src/fit.ts`.
+/// @notice The same checks, in the same order, as `protocol/src/fit.ts`, and as `protocol/src/sound.ts` what makes a request sound.
 library Fit {
     uint16 internal constant MAX_COMPENSATION_BPS = 1000;
     /// @dev A bounty is at most a tenth of the bond.
