@@ -27,7 +27,9 @@ export interface OutboxOptions {
   signal: AbortSignal;
   feePolicy?: Partial<FeePolicy>;
   /** wei of gas per UTC day; what would exceed it waits for the next day (or fails, see `onBlocked`). */
-  dailyGasBudget?: bigint;
+  dailyGasBudget?: bigint | undefined;
+  /** Transactions that the budget does not hold back, though they count in it. */
+  isUrgent?: (key: string) => boolean;
   /** Blocks on top of a transaction's block until it is final; 0: as soon as it is mined. */
   confirmations?: number;
   /** Errors to name when a contract refuses. */
@@ -72,6 +74,7 @@ const MAX_HISTORY = 64;
  */
 export function createOutbox(options: OutboxOptions): Outbox {
   const { rpc, account, chainId, store, log, signal, dailyGasBudget, abi, onChange } = options;
+  const isUrgent = options.isUrgent ?? (() => false);
   const { confirmations = 5, pollMs = 1000, onBlocked = "wait" } = options;
   const policy: FeePolicy = { ...DEFAULT_FEE_POLICY, ...options.feePolicy };
   if (rpc.chainId !== chainId) {
@@ -268,7 +271,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
     }
     const fees = bumpedFees(last, fresh, policy);
     const extra = fees === undefined ? 0n : last.gas * (fees.maxFeePerGas - last.maxFeePerGas);
-    if (fees === undefined || (await overBudget(extra))) {
+    if (fees === undefined || (await overBudget(first, extra))) {
       nextInLine.name = "";
       log.warn({ key: first.key, fee: String(last.maxFeePerGas) }, "transaction is stuck and the fee limit is reached");
       return;
@@ -323,7 +326,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
         fees ??= await currentFees(rpc, head, policy, signal);
         const gasCost = gas * fees.maxFeePerGas;
         if (view.balance < reserved + gasCost + entry.value) throw noFunds(account.address, gasCost + entry.value);
-        if (await overBudget(gasCost)) throw noBudget(dailyGasBudget as bigint);
+        if (await overBudget(entry, gasCost)) throw noBudget(dailyGasBudget as bigint);
         const attempt = await signAttempt(account, entry, next, gas, fees);
         const signed: OutboxEntry = {
           ...entry,
@@ -391,8 +394,8 @@ export function createOutbox(options: OutboxOptions): Outbox {
     return errorToJson(found);
   }
 
-  async function overBudget(extra: bigint): Promise<boolean> {
-    if (dailyGasBudget === undefined) return false;
+  async function overBudget({ key }: OutboxEntry, extra: bigint): Promise<boolean> {
+    if (dailyGasBudget === undefined || isUrgent(key)) return false;
     const now = Date.now();
     return (await guard(() => store.gasCostSince(now - (now % 86_400_000)))) + extra > dailyGasBudget;
   }

@@ -4,8 +4,10 @@ import { addressSchema, MarketError, parseWith } from "@berth/protocol";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
+import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
 import { offersSchema } from "./config/offers.ts";
+import { transactionsSchema } from "./config/transactions.ts";
 import { logLevels } from "./log.ts";
 
 /** What a path field is called, so that relative ones can be resolved where they were written. */
@@ -59,7 +61,9 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   attestation: attesterConfigSchema.default({ type: "none" }),
+  engine: engineSchema.default({ type: "podman" }),
   offers: offersSchema.prefault({}),
+  transactions: transactionsSchema.prefault({}),
   /** Take posted requests that fit the node's own offer, without an indexer. */
   acceptPosted: z.boolean().default(false),
   /** Blocks on top of a match before work starts, and on top of a result before it counts as final. */

@@ -344,6 +344,16 @@ describe("createOutbox", () => {
     expect(await count()).to.equal(1);
   });
 
+  it("lets what is urgent past the daily gas budget", async () => {
+    const options = { dailyGasBudget: 1n, onBlocked: "fail", confirmations: 0 } as const;
+    const outbox = outboxOn(memoryOutboxStore(), { ...options, isUrgent: (key) => key === "a" });
+    await outbox.enqueue({ key: "b", to: pinger, data: pingData(1) });
+    await outbox.enqueue({ key: "a", to: pinger, data: pingData(1) });
+    await outbox.wait("a");
+    expect(await failure(outbox.wait("b"))).to.include({ code: "GAS_BUDGET_EXCEEDED" });
+    expect(await count()).to.equal(1);
+  });
+
   it("goes on by itself after the RPC failed, and does not send again because receipts are missing", async () => {
     const outbox = outboxOn(memoryOutboxStore(), { confirmations: 0 });
     proxy.lie = ({ method }) => (method === "eth_sendRawTransaction" ? "hang up" : undefined);

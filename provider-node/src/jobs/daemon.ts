@@ -25,11 +25,14 @@ import { type Mesh, startMesh } from "../mesh/mesh.ts";
 import { type ChainStore, createChainStore } from "../store/chain-store.ts";
 import { createJournal, type Journal } from "../store/journal.ts";
 import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
+import { settlementStore } from "../store/settlements.ts";
 import { acceptPosted } from "./accept-posted.ts";
 import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { openMachine } from "./open-machine.ts";
 import { createRunner, type Runner } from "./runner.ts";
+import { type Settling, startSettling } from "./settle.ts";
+import { isUrgent } from "./submit.ts";
 
 /** What a running node says of itself when it is ready. */
 export interface ReadyFacts {
@@ -116,6 +119,7 @@ async function assemble(
   let isReady = false;
   let runner: Runner | undefined;
   let offering: Offering | undefined;
+  let settling: Settling | undefined;
   let mesh: Mesh | undefined;
   let canMesh = false;
   let seen: Seen | undefined;
@@ -147,6 +151,7 @@ async function assemble(
 
   const wake = () => {
     runner?.poke();
+    settling?.poke();
     if (config.acceptPosted && config.offers.token !== undefined && outbox !== undefined) {
       const limits = limitsFor(capacityOf(config), config.offers);
       const options = { self, deployment, chain, journal, outbox, limits, offer: () => offering?.current(), now, log };
@@ -163,6 +168,9 @@ async function assemble(
     confirmations: config.confirmations,
     abi: jobMarketAbi,
     pollMs: config.pollMs,
+    feePolicy: { maxFeePerGas: config.transactions.maxFeePerGas },
+    dailyGasBudget: config.transactions.dailyGasBudget,
+    isUrgent,
     onChange: () => runner?.poke(),
   });
   closers.push(() => outbox.done.catch(() => undefined));
@@ -245,6 +253,13 @@ async function assemble(
     const { done } = offering;
     closers.push(() => done);
     collectGarbage(config, tools, own);
+    if (config.transactions.settle.enabled) {
+      const rules = config.transactions.settle;
+      const settlements = settlementStore(database);
+      settling = startSettling({ rules, self, rpc, deployment, journal, settlements, outbox, now }, own);
+      const { done: settled } = settling;
+      closers.push(() => settled);
+    }
     isReady = true;
     wake();
   })();
@@ -280,8 +295,9 @@ async function openContent({ dataDir, kuboUrl }: Config): Promise<ContentStore> 
 async function machineOrNone(config: Config, journal: Journal, own: Context): Promise<Machine | undefined> {
   try {
     const nodeId = `${config.operator}-${config.index}`;
-    const machine = await openMachine({ dataDir: config.dataDir, runId: config.runId, nodeId }, own);
-    const keep = journal.open().map((attempt) => attemptName(config.runId, attempt));
+    const { dataDir, runId, engine } = config;
+    const machine = await openMachine({ dataDir, runId, nodeId, engine }, own);
+    const keep = journal.open().map((attempt) => attemptName(runId, attempt));
     const reaped = await machine.engine.reap(keep, own);
     if (reaped.length > 0) own.log.info({ reaped }, "left-over containers removed");
     return machine;

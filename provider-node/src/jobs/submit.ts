@@ -32,6 +32,11 @@ export async function declineReplica(job: JobRow, attempt: AttemptRow, tools: Jo
   await tools.outbox.enqueue({ key: declineKey(attempt), to: tools.deployment.market, data });
 }
 
+/** A bond hangs on these, so no budget holds them back. */
+export function isUrgent(key: string): boolean {
+  return key.startsWith("submit:") || key.startsWith("decline:");
+}
+
 /** What became of the transaction that the attempt's state is about, as far as deciding needs it. */
 export async function transactionOf(
   attempt: AttemptRow,

@@ -73,6 +73,13 @@ const migrations: readonly string[] = [
     what TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  -- Which of this node's own transactions settles which result; a batch is one transaction.
+  CREATE TABLE settlements (
+    job_id TEXT NOT NULL, replica INTEGER NOT NULL, batch INTEGER NOT NULL,
+    PRIMARY KEY (job_id, replica)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Brings a journal to this program's version. Throws JOURNAL_NEWER. */

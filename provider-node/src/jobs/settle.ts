@@ -1,0 +1,152 @@
+import { type Outbox, type Rpc, toMarketError } from "@berth/chain";
+import { type Claim, type Deployment, type Hex, jobMarketAbi, type Terms } from "@berth/protocol";
+import { encodeAbiParameters, encodeFunctionData, getAbiItem } from "viem";
+import type { Config } from "../config.ts";
+import type { Self } from "../core/ports.ts";
+import { batchOf, type Due, settlesAfter } from "../core/settlement.ts";
+import type { Context } from "../log.ts";
+import type { JobRow, Journal } from "../store/journal.ts";
+import type { SettlementStore } from "../store/settlements.ts";
+import { createAlarm } from "./alarm.ts";
+
+export interface SettleOptions {
+  rules: Config["transactions"]["settle"];
+  self: Pick<Self, "account">;
+  rpc: Rpc;
+  deployment: Deployment;
+  journal: Journal;
+  settlements: SettlementStore;
+  outbox: Outbox;
+  /** Unix seconds by the chain's clock. */
+  now(): number;
+}
+
+/** Finalizes this node's results, many in one transaction. */
+export interface Settling {
+  /** There is news from the chain. */
+  poke(): void;
+  readonly done: Promise<void>;
+}
+
+interface Settleable {
+  job: JobRow;
+  claim: Claim;
+}
+
+/** How often it is looked for results that are due. */
+const LOOK_MS = 15_000;
+/** Gas of one item of a batch: with a verifier its whole cap has to be left over. */
+const [ITEM_GAS, JUDGED_ITEM_GAS] = [150_000n, 450_000n];
+
+/** Looks again and again for results that are due. What fails is looked at afresh the next time. */
+export function startSettling(options: SettleOptions, { signal, log }: Context): Settling {
+  const alarm = createAlarm();
+  const lastAts = new Map<string, number>();
+  const done = (async () => {
+    while (!signal.aborted) {
+      try {
+        await settleDue(options, lastAts, { signal, log });
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn({ reason: toMarketError(error).message }, "results not settled, trying again");
+      }
+      await alarm.wait(LOOK_MS, signal);
+    }
+  })();
+  return { poke: alarm.ring, done };
+}
+
+async function settleDue(options: SettleOptions, lastAts: Map<string, number>, context: Context): Promise<void> {
+  const { rules, now } = options;
+  const due: Due<Settleable>[] = [];
+  for (const settleable of await waiting(options)) {
+    const { job } = settleable;
+    const closesAt = settlesAfter(job.chain, job.terms.job, await lastAtOf(job, options, lastAts));
+    if (closesAt !== undefined && now() > closesAt) due.push({ item: settleable, closesAt });
+  }
+  // A verifier that is silent, or a clock ahead of the chain's, is found out before it costs gas.
+  const passing = await Promise.all(due.map(async ({ item }) => await wouldPass(item, options, context)));
+  const batch = batchOf(
+    due.filter((_, i) => passing[i]),
+    now(),
+    rules,
+  );
+  if (batch.length > 0) await send(batch, options, context);
+}
+
+/** Results on chain that nothing of ours is settling already. */
+async function waiting({ journal, settlements, outbox }: SettleOptions): Promise<Settleable[]> {
+  const found: Settleable[] = [];
+  for (const job of journal.jobs()) {
+    const stored = journal.attempt(job.jobId, job.replica)?.facts.claim;
+    if (stored === undefined || !["submitted", "judging", "disputed"].includes(job.chain)) continue;
+    const key = settlements.keyOf(job);
+    const state = key === undefined ? undefined : (await outbox.get(key))?.state;
+    // Mined and still open: as an item of a batch it failed alone, or the chain's news of it is on its way.
+    const isUnderWay = state === "queued" || state === "signed" || state === "sent" || state === "mined";
+    if (isUnderWay) continue;
+    const { resultHash, resultBytes, charge } = stored;
+    found.push({ job, claim: { resultHash, resultBytes: BigInt(resultBytes), charge: BigInt(charge) } });
+  }
+  return found;
+}
+
+/** Read once for each state: no event of the market carries it. */
+async function lastAtOf(
+  { jobId, replica, chain }: JobRow,
+  { rpc, deployment }: SettleOptions,
+  known: Map<string, number>,
+): Promise<number> {
+  const name = `${jobId}/${replica}/${chain}`;
+  const before = known.get(name);
+  if (before !== undefined) return before;
+  const args = [jobId, replica] as const;
+  const market = { address: deployment.market, abi: jobMarketAbi } as const;
+  const { lastAt } = await rpc.client.readContract({ ...market, functionName: "replicaOf", args });
+  // Zero: this RPC does not have the result yet.
+  if (lastAt > 0) known.set(name, lastAt);
+  return lastAt > 0 ? lastAt : Number.MAX_SAFE_INTEGER;
+}
+
+async function wouldPass(
+  { job, claim }: Settleable,
+  { rpc, deployment, self }: SettleOptions,
+  { signal, log }: Context,
+): Promise<boolean> {
+  try {
+    const call = { from: self.account.address, to: deployment.market, data: finalizeData(job.terms, claim) };
+    await rpc.request("eth_call", [call, "latest"], { signal });
+    return true;
+  } catch (error) {
+    const { code, message } = toMarketError(error, { action: "finalize", abi: jobMarketAbi });
+    if (code !== "REVERTED") throw error;
+    log.debug({ job: job.jobId, replica: job.replica, reason: message }, "result is not settled yet");
+    return false;
+  }
+}
+
+async function send(
+  batch: readonly Settleable[],
+  { deployment, settlements, outbox }: SettleOptions,
+  { log }: Context,
+): Promise<void> {
+  const [first] = batch;
+  if (first === undefined) return;
+  const data = batch.length === 1 ? finalizeData(first.job.terms, first.claim) : manyData(batch);
+  const rows = batch.map(({ job }) => job);
+  const key = settlements.begin(rows);
+  await outbox.enqueue({ key, to: deployment.market, data });
+  log.info({ key, results: rows.map(({ jobId, replica }) => `${jobId}/${replica}`) }, "settling results");
+}
+
+function finalizeData(terms: Terms, claim: Claim): Hex {
+  return encodeFunctionData({ abi: jobMarketAbi, functionName: "finalize", args: [terms, claim] });
+}
+
+function manyData(batch: readonly Settleable[]): Hex {
+  const { inputs } = getAbiItem({ abi: jobMarketAbi, name: "finalize" });
+  const items = batch.map(({ job, claim }) => encodeAbiParameters(inputs, [job.terms, claim]));
+  const isJudged = batch.some(({ job }) => job.chain === "judging");
+  const args = [items, isJudged ? JUDGED_ITEM_GAS : ITEM_GAS] as const;
+  return encodeFunctionData({ abi: jobMarketAbi, functionName: "finalizeMany", args });
+}
