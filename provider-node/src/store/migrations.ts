@@ -80,6 +80,15 @@ const migrations: readonly string[] = [
     PRIMARY KEY (job_id, replica)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- Why jobs were not taken; the oldest rows go.
+  CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL,
+    job_id TEXT NOT NULL, replica INTEGER, what TEXT NOT NULL CHECK (what IN ('posted', 'match')),
+    requester TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL, facts TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX decisions_by_job ON decisions (job_id, id);
+  `,
 ];
 
 /** Brings a journal to this program's version. Throws JOURNAL_NEWER. */
