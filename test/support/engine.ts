@@ -3,19 +3,23 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
-import { createPodmanEngine } from "../../provider-node/src/engine/podman.ts";
+import type { EngineConfig } from "../../provider-node/src/config/engine.ts";
+import type { Machine } from "../../provider-node/src/core/ports.ts";
 import { openPodmanStore, type PodmanStore } from "../../provider-node/src/engine/podman-store.ts";
 import type { AttemptSpec, AttemptState, Context, Engine } from "../../provider-node/src/engine/types.ts";
-import { importImage } from "../../provider-node/src/image/import.ts";
+import { openMachine } from "../../provider-node/src/jobs/open-machine.ts";
 import { busyboxImage } from "./images.ts";
 
 /** A signal that never fires and a log that says nothing. */
 export const quiet: Context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
 
+/** The most that a test's image may have. */
+const MAX_IMAGE_BYTES = 2 ** 30;
+
 /** A real engine on a folder of its own, with the busybox image in its store. */
 export interface EngineBench {
   dataDir: string;
-  store: PodmanStore;
+  machine: Machine;
   engine: Engine;
   imageDigest: string;
   /** An attempt of a shell script, with modest limits. */
@@ -23,22 +27,31 @@ export interface EngineBench {
   /** Prepares, starts and waits. */
   run(spec: AttemptSpec): Promise<AttemptState>;
   stdout(name: string): Promise<string>;
+  /** Brings another image into the engine's store. */
+  importImage(image: { dir: string; digest: string }): Promise<void>;
   /** Takes away everything that was made. */
   close(): Promise<void>;
 }
 
-export async function openEngineBench(): Promise<EngineBench> {
+/** The engine as a process opens it that comes first, or after another was killed. */
+export function openTestMachine(engine: EngineConfig, dataDir: string): Promise<Machine> {
+  return openMachine({ dataDir, runId: "test", nodeId: "node-a", engine }, quiet);
+}
+
+export async function openBench(config: EngineConfig): Promise<EngineBench> {
   const dataDir = mkdtempSync(join(tmpdir(), "berth-Engine-"));
-  const { dir, digest: imageDigest } = await busyboxImage();
-  const store = await openPodmanStore(dataDir, quiet);
-  const engine = createPodmanEngine({ store, runId: "test", nodeId: "node-a" });
-  await importImage(dir, imageDigest, store, quiet);
+  const image = await busyboxImage();
+  const machine = await openTestMachine(config, dataDir);
+  const { engine } = machine;
+  const importImage: EngineBench["importImage"] = ({ dir, digest }) =>
+    machine.importImage(dir, digest, quiet, MAX_IMAGE_BYTES);
+  await importImage(image);
   let count = 0;
   return {
     dataDir,
-    store,
+    machine,
     engine,
-    imageDigest,
+    imageDigest: image.digest,
     shell: (script, changes = {}) => {
       count += 1;
       return {
@@ -46,7 +59,7 @@ export async function openEngineBench(): Promise<EngineBench> {
         jobId: "0x01",
         replica: 0,
         attempt: 1,
-        imageDigest,
+        imageDigest: image.digest,
         command: ["/bin/sh", "-c", script],
         env: {},
         resources: { cpuMilli: 1000, memoryMiB: 64, diskMiB: 16, gpus: 0 },
@@ -64,10 +77,17 @@ export async function openEngineBench(): Promise<EngineBench> {
       return engine.wait(spec.name, quiet);
     },
     stdout: async (name) => readFileSync((await engine.logs(name, quiet)).stdout.path, "utf8"),
+    importImage,
     close: async () => {
       await engine.reap([], quiet);
       await engine.release(quiet);
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/** A bench on podman, with a second door to its store. */
+export async function openEngineBench(): Promise<EngineBench & { store: PodmanStore }> {
+  const bench = await openBench({ type: "podman" });
+  return { ...bench, store: await openPodmanStore(bench.dataDir, quiet) };
 }

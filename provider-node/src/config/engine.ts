@@ -3,9 +3,7 @@ import { z } from "zod";
 /** What runs the jobs. A bare name stands for that engine with its defaults. */
 export const engineSchema = z.preprocess(
   (value) => (typeof value === "string" && /^[a-z]+$/.test(value) ? { type: value } : value),
-  z.discriminatedUnion("type", [
-    z.strictObject({ type: z.literal("podman") }),
-  ]),
+  z.discriminatedUnion("type", [z.strictObject({ type: z.literal("podman") })]),
 );
 
 export type EngineConfig = z.infer<typeof engineSchema>;

@@ -1,3 +1,4 @@
+import type { EngineConfig } from "../config/engine.ts";
 import type { Machine } from "../core/ports.ts";
 import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
@@ -10,11 +11,26 @@ import type { Context } from "../log.ts";
 /** How many times its stored size an image may have unpacked, at the size that a job may bring. */
 const UNPACKED_FACTOR = 4;
 
-/** The podman of this node's own. Throws ENGINE_NEEDS_ROOT, TOOL_MISSING, ENGINE_NO_RUNTIME, ENGINE_STORE_FAILED. */
-export async function openMachine(
-  { dataDir, runId, nodeId }: { dataDir: string; runId: string; nodeId: string },
-  context: Context,
-): Promise<Machine> {
+export interface MachineOptions {
+  dataDir: string;
+  /** Part of the name of every attempt, and which node it is: labels for a person who looks at the machine. */
+  runId: string;
+  nodeId: string;
+  engine: EngineConfig;
+}
+
+/**
+ * The engine that the configuration names, with a store of this node's own.
+ * Throws ENGINE_NEEDS_ROOT, TOOL_MISSING, ENGINE_NO_RUNTIME, ENGINE_STORE_FAILED.
+ */
+export async function openMachine(options: MachineOptions, context: Context): Promise<Machine> {
+  switch (options.engine.type) {
+    case "podman":
+      return await openPodman(options, context);
+  }
+}
+
+async function openPodman({ dataDir, runId, nodeId }: MachineOptions, context: Context): Promise<Machine> {
   const store = await openPodmanStore(dataDir, context);
   const engine = createPodmanEngine({ store, runId, nodeId });
   const { policyHash } = await engine.probe(context);
@@ -29,10 +45,13 @@ export async function openMachine(
       return isHere;
     },
     async importImage(layoutDir, digest, own, maxBytes) {
-      const maxUnpackedBytes = Math.min(DEFAULT_IMAGE_LIMITS.maxUnpackedBytes, UNPACKED_FACTOR * maxBytes);
-      await importImage(layoutDir, digest, store, own, { maxBytes, maxUnpackedBytes });
+      await importImage(layoutDir, digest, store, own, limitsOf(maxBytes));
       noteUse(digest, store);
     },
     evictImages: (maxBytes, own) => evictImages(maxBytes, store, own),
   };
+}
+
+function limitsOf(maxBytes: number) {
+  return { maxBytes, maxUnpackedBytes: Math.min(DEFAULT_IMAGE_LIMITS.maxUnpackedBytes, UNPACKED_FACTOR * maxBytes) };
 }

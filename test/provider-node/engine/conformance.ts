@@ -1,0 +1,503 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { expect } from "chai";
+import type { EngineConfig } from "../../../provider-node/src/config/engine.ts";
+import { detectCgroups } from "../../../provider-node/src/engine/cgroup.ts";
+import { reapEngine } from "../../../provider-node/src/engine/reap.ts";
+import { SANDBOX_POLICY } from "../../../provider-node/src/engine/sandbox-policy.ts";
+import type { AttemptSpec, Engine } from "../../../provider-node/src/engine/types.ts";
+import { outcomeOf } from "../../../provider-node/src/engine/verdict.ts";
+import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
+import { collectOutputs } from "../../../provider-node/src/output/collect.ts";
+import { type EngineBench, openBench, openTestMachine, quiet } from "../../support/engine.ts";
+import { eventually } from "../../support/eventually.ts";
+
+const MIB = 1024 * 1024;
+const CHILD = join(import.meta.dirname, "../../support/engine-child.ts");
+
+/** What the suite has to be told about an engine. */
+export interface EngineUnderTest {
+  config: EngineConfig;
+  /** The process on this machine that watches over a running attempt: without it nobody can tell how the run ended. */
+  monitorOf(bench: EngineBench, name: string): Promise<number>;
+  /** How long after its limit a run may go on: a cluster's clock is coarser than a container's. */
+  timerSlackMs?: number;
+  /** Milliseconds after which a starting process is killed, to hit the steps of prepare and start. */
+  killAfterMs: readonly number[];
+}
+
+/** Registers the tests that every engine must pass, on the real thing. */
+export function engineConformance(title: string, subject: EngineUnderTest): void {
+  const { config, timerSlackMs = 3000 } = subject;
+
+  describe(`${title} keeps what every engine promises`, function () {
+    this.timeout(60_000);
+    let bench: EngineBench;
+    before(async () => {
+      bench = await openBench(config);
+    });
+    after(() => bench?.close());
+
+    /** Another process that prepares and starts the attempt on the same data folder. */
+    const spawnChild = (spec: AttemptSpec) =>
+      spawn(process.execPath, [CHILD, JSON.stringify(config), bench.dataDir, JSON.stringify(spec)], {
+        stdio: ["ignore", "pipe", "inherit"],
+        detached: true,
+      });
+    const started = async (script: string, changes: Partial<AttemptSpec> = {}) => {
+      const spec = bench.shell(script, changes);
+      await bench.engine.prepare(spec, quiet);
+      await bench.engine.start(spec.name, quiet);
+      return spec;
+    };
+    const cleanup = async ({ name }: AttemptSpec) => {
+      await bench.engine.cleanup(name, quiet);
+      expect(tracesOf(bench, name)).to.deep.equal([]);
+    };
+
+    it("says what it runs on", async () => {
+      const facts = await bench.engine.probe(quiet);
+      expect(facts.engine).to.equal(config.type);
+      expect(facts.volume).to.equal("loop-ext4");
+      expect(facts.policyHash).to.match(/^0x[0-9a-f]{64}$/);
+      expect(facts.policyHash).to.equal(bench.machine.policyHash);
+    });
+
+    it("keeps exit code, both streams and outputs of a job, and leaves nothing after its cleanup", async () => {
+      const spec = bench.shell("echo said; echo warned >&2; echo kept > /out/file; printf end; exit 3");
+      const state = await bench.run(spec);
+      expect(state).to.deep.include({ phase: "exited", exitCode: 3, timedOut: false, oomKilled: false });
+      expect(state.cancelled).to.equal(false);
+      const { stdout, stderr } = await bench.engine.logs(spec.name, quiet);
+      expect(readFileSync(stdout.path, "utf8")).to.equal("said\nend");
+      expect(stdout).to.deep.include({ bytes: 8, truncated: false });
+      expect(readFileSync(stderr.path, "utf8")).to.equal("warned\n");
+      const dir = await bench.engine.outputDir(spec.name, quiet);
+      expect(readFileSync(join(dir, "file"), "utf8")).to.equal("kept\n");
+      expect(bench.engine.list()).to.deep.include({ name: spec.name, jobId: "0x01", replica: 0, attempt: 1 });
+      await cleanup(spec);
+      expect((await bench.engine.inspect(spec.name, quiet)).phase).to.equal("absent");
+      expect(bench.engine.list().map(({ name }) => name)).to.not.include(spec.name);
+    });
+
+    it("gives a job its entrypoint, arguments, variables and folder, word for word", async () => {
+      const script = 'for w in "$@"; do echo "[$w]"; done; echo "$GREETING"; pwd; echo "$PATH"';
+      const spec = bench.shell("", {
+        entrypoint: ["/bin/sh", "-c", script, "name"],
+        command: ["two  spaces", "", "$HOME `id` \"'", "two\nlines"],
+        env: { GREETING: "hi = there\nand $HERE" },
+        workdir: "/tmp",
+      });
+      await bench.run(spec);
+      const words = ["[two  spaces]", "[]", "[$HOME `id` \"']", "[two", "lines]", "hi = there", "and $HERE", "/tmp"];
+      expect((await bench.stdout(spec.name)).split("\n")).to.deep.equal([...words, "/bin", ""]);
+      await cleanup(spec);
+    });
+
+    it("runs the image's own command, and tells a signal from running out of memory", async () => {
+      const plain = bench.shell("", { command: [] });
+      expect(await bench.run(plain)).to.deep.include({ phase: "exited", exitCode: 0 });
+      const killed = bench.shell("kill -KILL $$");
+      expect(await bench.run(killed)).to.deep.include({ phase: "exited", exitCode: 137, oomKilled: false });
+      expect(outcomeOf(await bench.engine.inspect(killed.name, quiet), false)).to.equal("exited");
+      for (const spec of [plain, killed]) await cleanup(spec);
+    });
+
+    it("holds the sandbox as the job sees it", async () => {
+      const inputs = mkdtempSync(join(bench.dataDir, "input-"));
+      chmodSync(inputs, 0o755);
+      writeFileSync(join(inputs, "data"), "given");
+      const script = [
+        "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t ' ' '",
+        "awk '$1 == 0 { print \"root is host\", $2 }' /proc/self/uid_map; id -u",
+        "for d in / /bin /etc /proc; do touch $d/new 2>/dev/null && echo wrote in $d; done",
+        "touch /in/new 2>/dev/null && echo wrote in input",
+        "echo 1 > /proc/sys/kernel/panic && echo wrote a sysctl",
+        "cat /in/data; echo",
+        "echo x > /tmp/t && echo tmp-writable; echo x > /dev/shm/t && echo shm-writable; echo x > /dev/null && echo null",
+        "cp /bin/busybox /out/x; /out/x true && echo ran from outputs",
+        "cp /bin/busybox /tmp/x; /tmp/x true && echo ran from tmp",
+        "tail -n +3 /proc/net/dev | cut -d: -f1; wc -l < /proc/net/route; ls /etc/resolv.conf /etc/hosts",
+        "unshare -r true && echo unshared; mount -t tmpfs none /tmp && echo mounted",
+        "[ $(ls /proc | grep -c '^[0-9]') -lt 9 ] && echo own processes",
+        "env | grep -i -E 'proxy|secret'; hostname; ulimit -n; ulimit -c; exit 0",
+      ].join("\n");
+      const spec = bench.shell(`exec 2>/dev/null\n${script}`, { inputs: [{ hostDir: inputs, path: "/in" }] });
+      process.env["http_proxy"] = "http://secret.invalid";
+      try {
+        await bench.run(spec);
+      } finally {
+        delete process.env["http_proxy"];
+      }
+      const none = "0000000000000000";
+      expect((await bench.stdout(spec.name)).split("\n")).to.deep.equal([
+        ...["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map((set) => `${set}: ${none}`),
+        ...["NoNewPrivs: 1", "Seccomp: 2"],
+        ...["root is host 100000", "0"],
+        ...["given", "tmp-writable", "shm-writable", "null"],
+        ...["    lo", "1"],
+        ...["own processes", "job", "1024", "0", ""],
+      ]);
+      await cleanup(spec);
+    });
+
+    it("prepares and starts once, however often it is asked", async () => {
+      const spec = bench.shell("echo once >> /out/runs; cat /out/runs");
+      await bench.engine.prepare(spec, quiet);
+      await bench.engine.prepare(spec, quiet);
+      expect((await bench.engine.inspect(spec.name, quiet)).phase).to.equal("created");
+      await bench.run(spec);
+      await bench.run(spec);
+      expect(await bench.stdout(spec.name)).to.equal("once\n");
+      const other = { ...spec, command: ["/bin/true"] };
+      const error = await bench.engine.prepare(other, quiet).catch((thrown: unknown) => thrown);
+      expect(error).to.have.property("code", "ENGINE_NAME_TAKEN");
+      await cleanup(spec);
+      await cleanup(spec);
+    });
+
+    it("says what is wrong with an image that is not there, a spec that cannot be, and an attempt unknown", async () => {
+      const codeOf = (promise: Promise<unknown>) =>
+        promise.then(
+          () => "nothing thrown",
+          (error: { code: string }) => error.code,
+        );
+      const absent = bench.shell("true", { imageDigest: `sha256:${"0".repeat(64)}` });
+      expect(await codeOf(bench.engine.prepare(absent, quiet))).to.equal("IMAGE_NOT_IMPORTED");
+      const escaping = bench.shell("true", { outputPath: "/out/../etc" });
+      expect(await codeOf(bench.engine.prepare(escaping, quiet))).to.equal("SPEC_INVALID");
+      for (const { name } of [absent, escaping]) expect(tracesOf(bench, name)).to.deep.equal([]);
+      expect(await codeOf(bench.engine.start("never-prepared", quiet))).to.equal("ENGINE_NO_ATTEMPT");
+      expect((await bench.engine.inspect("never-prepared", quiet)).phase).to.equal("absent");
+    });
+
+    it("refuses to start in a folder that is not there, and can still be cleaned up", async () => {
+      const spec = bench.shell("true", { workdir: "/no/such/folder" });
+      await bench.engine.prepare(spec, quiet);
+      const error = await bench.engine.start(spec.name, quiet).catch((thrown: unknown) => thrown);
+      expect(error).to.have.property("code", "ENGINE_FAILED");
+      expect((await bench.engine.inspect(spec.name, quiet)).phase).to.equal("created");
+      await cleanup(spec);
+    });
+
+    it("meters what was used: time on the processor, memory touched, time on the clock", async () => {
+      const sleeper = await started("sleep 1");
+      const worker = await started(
+        "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/dev/null bs=24M count=1",
+      );
+      const usageOf = async ({ name }: AttemptSpec) => {
+        await bench.engine.wait(name, quiet);
+        return await bench.engine.usage(name, quiet);
+      };
+      const [idle, busy] = [await usageOf(sleeper), await usageOf(worker)];
+      expect(idle.wallMs).to.be.within(900, 15_000);
+      expect(idle.cpuNs > 0n && idle.cpuNs * 2n < busy.cpuNs, `${idle.cpuNs} and ${busy.cpuNs} ns`).to.equal(true);
+      expect(busy.cpuNs < BigInt(Math.ceil(busy.wallMs)) * 1_500_000n).to.equal(true); // one core, and some slack
+      expect(busy.peakBytes).to.be.within(24 * MIB, 64 * MIB);
+      for (const spec of [sleeper, worker]) await cleanup(spec);
+    });
+
+    describe("against a hostile job", () => {
+      const hostile = async (script: string, changes: Partial<AttemptSpec> = {}) => {
+        const spec = bench.shell(script, changes);
+        const state = await bench.run(spec);
+        const outputs = await collectOutputs(await bench.engine.outputDir(spec.name, quiet), spec.outputs, quiet);
+        const logs = await bench.engine.logs(spec.name, quiet);
+        const usage = await bench.engine.usage(spec.name, quiet);
+        const logBytes = statSync(logs.stdout.path).size;
+        await cleanup(spec);
+        return { state, outputs, logs, logBytes, usage, outcome: outcomeOf(state, !outputs.ok) };
+      };
+
+      it("kills it at its memory limit", async () => {
+        const { outcome, usage } = await hostile("exec dd if=/dev/zero of=/dev/null bs=200M count=1");
+        expect(outcome).to.equal("out-of-memory");
+        expect(usage.peakBytes).to.be.within(63 * MIB, 80 * MIB);
+      });
+
+      it("lets it fill neither /tmp nor the shared memory beyond its own", async () => {
+        const { state } = await hostile(
+          "dd if=/dev/zero of=/tmp/a bs=1M count=200 && exit 1; rm /tmp/a; dd if=/dev/zero of=/dev/shm/a bs=1M count=65 && exit 2; exit 9",
+          { resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 16, gpus: 0 } },
+        );
+        expect(state.exitCode).to.equal(9); // the sized memory file systems stop it first
+      });
+
+      it("stops it forking without end, and ends all that it forked", async () => {
+        const marker = `bomb-${process.pid}-${Date.now()}`;
+        const spec = await started(`bomb() { bomb | bomb & }; bomb; sleep 60; : ${marker}`);
+        let most = 0;
+        for (let look = 0; look < 100 && most < 400; look += 1) {
+          most = Math.max(most, processesWith(marker).length);
+          await pause(10);
+        }
+        expect(most).to.be.within(100, SANDBOX_POLICY.pidsLimit + 4); // those that watch have it on their command line too
+        await cleanup(spec);
+        expect(processesWith(marker)).to.deep.equal([]);
+      });
+
+      it("stops it at its time limit, though it ignores polite signals", async () => {
+        const { outcome, usage } = await hostile("trap '' TERM; sleep 60", { maxSeconds: 1 });
+        expect(outcome).to.equal("timed-out");
+        expect(usage.wallMs).to.be.within(500, 1000 + timerSlackMs);
+      });
+
+      it("keeps a flood of log lines within its cap, and the job does not notice", async () => {
+        const { state, logs, logBytes } = await hostile(
+          "yes long-enough-a-line-to-count-as-a-flood | head -c 12000000; echo x >&2; exit 4",
+        );
+        expect(state.exitCode).to.equal(4);
+        expect(logs.stdout.truncated).to.equal(true);
+        expect(logBytes)
+          .to.equal(logs.stdout.bytes)
+          .and.within(2 * MIB, SANDBOX_POLICY.maxLogBytes);
+      });
+
+      it("lets it write no more than its output volume holds", async () => {
+        const { state, outputs } = await hostile("dd if=/dev/zero of=/out/big bs=1M count=64", {
+          outputs: { maxBytes: 64 * MIB, maxFiles: 9 },
+        });
+        expect(state.exitCode).to.not.equal(0);
+        expect(outputs)
+          .to.have.property("bytes")
+          .within(8 * MIB, 16 * MIB);
+      });
+
+      it("counts too many files, and stops them where the volume ends", async () => {
+        const { outcome, outputs, state } = await hostile(
+          "i=0; while [ $i -lt 2000 ] && true > /out/$i; do i=$((i+1)); done 2>/dev/null; [ $i -lt 1000 ]",
+        );
+        expect(state.exitCode).to.equal(0);
+        expect(outputs).to.have.nested.property("tooLarge.what", "files");
+        expect(outcome).to.equal("output-too-large");
+      });
+
+      it("counts a sparse file with its holes", async () => {
+        const { outcome, outputs } = await hostile("dd if=/dev/zero of=/out/sparse bs=1 count=1 seek=4G");
+        expect(outcome).to.equal("output-too-large");
+        expect(outputs).to.have.nested.property("tooLarge.what", "bytes");
+      });
+
+      it("leaves links and FIFOs out of the outputs", async () => {
+        const { outputs } = await hostile("ln -s /etc/shadow /out/link; mkfifo /out/fifo; echo fine > /out/file");
+        expect(outputs).to.deep.include({
+          ok: true,
+          skipped: [
+            { path: "fifo", reason: "fifo" },
+            { path: "link", reason: "link" },
+          ],
+        });
+        expect(outputs).to.have.nested.property("files[0].path", "file");
+      });
+    });
+
+    it("stops politely, then by force, and calls it cancelled", async () => {
+      const polite = await started("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done");
+      const stubborn = await started("trap '' TERM; echo ready; while :; do sleep 0.05; done");
+      const doomed = await started("sleep 60");
+      for (const { name } of [polite, stubborn])
+        await eventually("it has set its trap", async () => (await bench.stdout(name)) === "ready\n");
+      await Promise.all([
+        bench.engine.stop(polite.name, 20_000, quiet),
+        bench.engine.stop(stubborn.name, 1000, quiet),
+        bench.engine.kill(doomed.name, quiet),
+      ]);
+      const states = await Promise.all([polite, stubborn, doomed].map(({ name }) => bench.engine.inspect(name, quiet)));
+      expect(states[0]).to.deep.include({ phase: "exited", exitCode: 7, cancelled: true });
+      for (const state of states) expect(outcomeOf(state, false)).to.equal("cancelled");
+      await bench.engine.stop(polite.name, 1000, quiet); // the second time changes nothing
+      expect(await bench.engine.inspect(polite.name, quiet)).to.deep.equal(states[0]);
+      for (const spec of [polite, stubborn, doomed]) await cleanup(spec);
+    });
+
+    it("knows a job as lost whose monitor was killed, and leaves no process of it", async () => {
+      const marker = `lost-${process.pid}-${Date.now()}`;
+      const spec = await started(`while :; do sleep 0.05; done; : ${marker}`);
+      await eventually("it runs", () => processesWith(marker).length > 0);
+      const waiting = bench.engine.wait(spec.name, quiet);
+      process.kill(await subject.monitorOf(bench, spec.name), "SIGKILL");
+      expect((await waiting).phase).to.equal("lost");
+      await eventually("its processes are gone", () => processesWith(marker).length === 0);
+      await bench.engine.start(spec.name, quiet); // not again
+      expect((await bench.engine.inspect(spec.name, quiet)).phase).to.equal("lost");
+      await cleanup(spec);
+    });
+
+    it("carries on in a new process after kill -9, with the whole log", async () => {
+      const inputs = mkdtempSync(join(bench.dataDir, "go-"));
+      chmodSync(inputs, 0o755);
+      const script = "echo before; while [ ! -e /in/go ]; do sleep 0.05; done; echo after; exit 5";
+      const spec = bench.shell(script, { inputs: [{ hostDir: inputs, path: "/in" }] });
+      await killWhenStarted(spawnChild(spec));
+
+      const { engine } = await openTestMachine(config, bench.dataDir);
+      expect(engine.list().map(({ name }) => name)).to.include(spec.name);
+      expect((await engine.inspect(spec.name, quiet)).phase).to.equal("running");
+      await engine.prepare(spec, quiet);
+      await engine.start(spec.name, quiet); // it is running already
+      writeFileSync(join(inputs, "go"), "");
+      expect(await engine.wait(spec.name, quiet)).to.deep.include({ phase: "exited", exitCode: 5 });
+      const { stdout } = await engine.logs(spec.name, quiet);
+      expect(readFileSync(stdout.path, "utf8")).to.equal("before\nafter\n");
+      await engine.cleanup(spec.name, quiet);
+      expect(tracesOf(bench, spec.name)).to.deep.equal([]);
+    });
+
+    it("stops a job at its time limit while no process of ours is there to see it", async () => {
+      const marker = `alone-${process.pid}-${Date.now()}`;
+      const spec = bench.shell(`while :; do sleep 0.05; done; : ${marker}`, { maxSeconds: 2 });
+      await killWhenStarted(spawnChild(spec));
+      await eventually("its time is over", () => processesWith(marker).length === 0, 2000 + timerSlackMs + 5000);
+
+      const { engine } = await openTestMachine(config, bench.dataDir);
+      expect(outcomeOf(await engine.wait(spec.name, quiet), false)).to.equal("timed-out");
+      expect((await engine.usage(spec.name, quiet)).wallMs).to.be.within(1500, 2000 + timerSlackMs);
+      await engine.cleanup(spec.name, quiet);
+      expect(tracesOf(bench, spec.name)).to.deep.equal([]);
+    });
+
+    it("runs a job at most once, whenever its process group is killed while preparing and starting", async () => {
+      const outcomes: string[] = [];
+      for (const delayMs of subject.killAfterMs) {
+        const spec = bench.shell("echo ran >> /out/runs; exit 5");
+        const child = spawnChild(spec);
+        await Promise.race([pause(delayMs), once(child.stdout as NonNullable<typeof child.stdout>, "data")]);
+        await killGroup(child);
+
+        const { engine } = await openTestMachine(config, bench.dataDir);
+        const state = await runIn(engine, spec);
+        const runs = join(await engine.outputDir(spec.name, quiet), "runs");
+        outcomes.push(`${state.phase} ${state.exitCode} ${existsSync(runs) ? readFileSync(runs, "utf8") : ""}`);
+        await engine.cleanup(spec.name, quiet);
+      }
+      for (const outcome of outcomes) {
+        expect(["exited 5 ran\n", "lost undefined ", "lost undefined ran\n"]).to.include(outcome);
+      }
+      expect(outcomes).to.include("exited 5 ran\n");
+    });
+
+    it("reaps what a killed process left, except what is to be kept", async () => {
+      const [kept, dead] = [await started("sleep 60"), await started("sleep 60")];
+      const { engine } = await openTestMachine(config, bench.dataDir);
+      expect(await engine.reap([kept.name], quiet)).to.include(dead.name);
+      expect((await engine.inspect(kept.name, quiet)).phase).to.equal("running");
+      expect(tracesOf(bench, dead.name)).to.deep.equal([]);
+      expect(await engine.release(quiet).catch((error: unknown) => error)).to.have.property("code", "ENGINE_BUSY");
+      await engine.cleanup(kept.name, quiet);
+    });
+
+    it("takes away everything of a killed node by its data folder alone", async () => {
+      const other = await openBench(config);
+      const spec = other.shell("sleep 60");
+      await other.engine.prepare(spec, quiet);
+      await other.engine.start(spec.name, quiet);
+      const monitor = await subject.monitorOf(other, spec.name);
+      await reapEngine(other.dataDir, quiet);
+      expect(isRunning(monitor)).to.equal(false);
+      expect(leftOnMachine(other)).to.deep.equal([]);
+      rmSync(other.dataDir, { recursive: true });
+      await reapEngine(other.dataDir, quiet); // nothing there: nothing happens
+    });
+
+    it("drops images that no attempt needs when they are too many, and keeps the others", async () => {
+      const { digest } = { digest: bench.imageDigest };
+      expect(await bench.machine.hasImage(digest, quiet)).to.equal(true);
+      expect(await bench.machine.evictImages(0, quiet)).to.deep.equal([]); // it was needed just now
+      expect(await bench.machine.hasImage(`sha256:${"0".repeat(64)}`, quiet)).to.equal(false);
+      expect(await bench.machine.hasImage(digest, quiet)).to.equal(true);
+    });
+
+    it("leaves nothing on the machine when released", async () => {
+      const other = await openBench(config);
+      await other.run(other.shell("true"));
+      await other.close();
+      expect(leftOnMachine(other)).to.deep.equal([]);
+    });
+  });
+}
+
+async function runIn(engine: Engine, spec: AttemptSpec) {
+  await engine.prepare(spec, quiet);
+  await engine.start(spec.name, quiet);
+  return engine.wait(spec.name, quiet);
+}
+
+async function killWhenStarted(child: ChildProcess): Promise<void> {
+  await once(child.stdout as NonNullable<typeof child.stdout>, "data");
+  await killGroup(child);
+}
+
+/** The whole group, the engine's own helpers included. */
+async function killGroup(child: ChildProcess): Promise<void> {
+  const ended = child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined;
+  process.kill(-(child.pid ?? 0), "SIGKILL");
+  await ended;
+}
+
+/** What is still there of one attempt: mounts, control groups, files and processes. */
+function tracesOf({ dataDir }: EngineBench, name: string): string[] {
+  const folders = readdirSync(dataDir).map((folder) => join(dataDir, folder, "attempts", name));
+  return [
+    ...mountPoints().filter((path) => path.includes(name)),
+    ...ownCgroups((path) => path.endsWith(`/${name}`)),
+    ...folders.filter((path) => existsSync(path)),
+    ...processesWith(name).map((pid) => `process ${pid}`),
+  ];
+}
+
+/** What is still there of a whole engine. */
+function leftOnMachine({ dataDir }: EngineBench): string[] {
+  const id = createHash("sha256").update(dataDir).digest("hex").slice(0, 12); // part of every engine's names
+  return [
+    ...mountPoints().filter((path) => path.includes(dataDir) || path.includes(id)),
+    ...ownCgroups((path) => path.includes(id)),
+    ...(existsSync("/run/berth") ? readdirSync("/run/berth").filter((folder) => folder.includes(id)) : []),
+    ...processesWith(dataDir).map((pid) => `process ${pid}`),
+  ];
+}
+
+/** Control groups of any engine: `<tree>/berth-<id>` and those directly below. */
+function ownCgroups(wanted: (path: string) => boolean): string[] {
+  return detectCgroups()
+    .trees.flatMap((tree) => readdirSync(tree).map((name) => join(tree, name)))
+    .filter((path) => /\/berth-[^/]+$/.test(path))
+    .flatMap((path) => [path, ...readdirSync(path).map((name) => join(path, name))])
+    .filter(wanted);
+}
+
+/** Processes with these characters somewhere on their command line, but for this one. */
+function processesWith(marker: string): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0 && pid !== process.pid && isRunning(pid) && commandLine(pid).includes(marker));
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** A dead process that nobody has waited for yet does not run. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false;
+  }
+}
