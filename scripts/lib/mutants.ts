@@ -1,6 +1,8 @@
 /** A source with one line broken. */
 export interface Mutant {
   file: string;
+  /** The function that the line stands in, or the last one before it. */
+  within: string;
   /** Counted from 1. */
   line: number;
   was: string;
@@ -8,43 +10,57 @@ export interface Mutant {
   source: string;
 }
 
-interface Rule {
-  /** Lines that it breaks. */
-  on: RegExp;
-  to: string | ((line: string) => string);
-}
-
-/** The mistakes that cost money: a movement or a state forgotten, a check forgotten, a bound off by one, a sign turned. */
-const rules: Rule[] = [
-  {
-    on: /^\s*(_credit|_debit|_vacate|_unlockBond|_slash|_slashForSilence|_slashFault|_pay|_refund|_owe)\(.*\);$/,
-    to: "",
-  },
-  { on: /^\s*(_require\w+|Fit\.require\w+)\(.*\);$/, to: "" },
-  { on: /^\s*(replica|lease)\.\w+ = .*;$/, to: "" },
-  { on: /^\s*_\w+\[.*\](\.\w+)? (=|\+=|-=) .*;$/, to: "" },
-  { on: /^\s*if \(.*\) (revert \w+\(.*\);|_\w+\(.*\);)$/, to: "" },
-  { on: /^\s*(token|IERC20\(\w+\))\.(take|give)\(.*\);$/, to: "" },
-  { on: / > (?!=)/, to: (line) => line.replace(/ > (?!=)/, " >= ") },
-  { on: / < (?!=)/, to: (line) => line.replace(/ < (?!=)/, " <= ") },
-  { on: / >= /, to: (line) => line.replace(" >= ", " > ") },
-  { on: / <= /, to: (line) => line.replace(" <= ", " < ") },
-  { on: / == /, to: (line) => line.replace(" == ", " != ") },
-  { on: / && /, to: (line) => line.replace(" && ", " || ") },
-  { on: / \+ /, to: (line) => line.replace(" + ", " - ") },
-  { on: / - /, to: (line) => line.replace(" - ", " + ") },
-  { on: / \+= /, to: (line) => line.replace(" += ", " -= ") },
+/** A movement, a state, a check or an event forgotten: the line goes. */
+const forgotten: RegExp[] = [
+  /^\s*_(credit|debit|vacate|unlockBond|lockBond|slash\w*|pay|refund|owe|occupy|gather|share|touch)\(.*\);$/,
+  /^\s*((Fit\.)?_?require\w+|_refuse\w+)\(.*\);$/,
+  /^\s*(replica|lease|record|node|reveals|use|known|s|e)\.\w+ [+-]?= .*;$/,
+  /^\s*_?\w+(\[[^=]*\])(\.\w+)? [+-]?= .*;$/,
+  /^\s*if \(.*\) (revert [\w.]+\(.*\)|return.*|_\w+\(.*\)|continue);$/,
+  /^\s*\w+\.(take|give)\(.*\);$/,
+  /^\s*(delete|emit) .*;$/,
+  /^\s*words := or\(.*\)$/,
 ];
 
-/** Every mutant of a source, one for each rule and line that it applies to. */
+/** A bound off by one, a sign or a choice turned: each place in a line where it is found. */
+const turned: [of: RegExp, to: string][] = [
+  [/ > /, " >= "],
+  [/ < /, " <= "],
+  [/ >= /, " > "],
+  [/ <= /, " < "],
+  [/ == /, " != "],
+  [/ != /, " == "],
+  [/ && /, " || "],
+  [/ \|\| /, " && "],
+  [/ \+ /, " - "],
+  [/ - /, " + "],
+  [/ \* /, " / "],
+  [/ \+= /, " -= "],
+  [/ -= /, " += "],
+  [/(?<=[ (])!(?=\w)/, ""],
+  [/(?<= \? )(?<yes>[\w.]+) : (?<no>[\w.]+)(?=[;)])/, "$<no> : $<yes>"],
+];
+
+/** Every mutant of a source. */
 export function mutantsOf(file: string, source: string): Mutant[] {
   const lines = source.split("\n");
+  let within = "";
   return lines.flatMap((was, at) => {
-    if (/^\s*(\/\/|\*|import|event|error|contract|abstract|library|for )/.test(was)) return [];
+    within = /^\s*(?:function|modifier) (\w+)/.exec(was)?.[1] ?? within;
+    if (/^\s*(\/\/|\*|import|pragma|using|event|error|contract|abstract|library|mapping|for )/.test(was)) return [];
     const code = was.replace(/\s*\/\/.*$/, "");
-    return rules
-      .filter(({ on }) => on.test(code))
-      .map(({ to }) => (typeof to === "string" ? to : to(code)))
-      .map((is) => ({ file, line: at + 1, was, is, source: lines.toSpliced(at, 1, is).join("\n") }));
+    return broken(code).map((is) => ({ file, within, line: at + 1, was, is, source: lines.with(at, is).join("\n") }));
+  });
+}
+
+function broken(code: string): string[] {
+  const less = forgotten.some((line) => line.test(code)) ? [""] : [];
+  return turned.reduce((ways, [of, to]) => ways.concat(...turnEach(code, of, to)), less);
+}
+
+function turnEach(code: string, of: RegExp, to: string): string[] {
+  return [...code.matchAll(new RegExp(of, "g"))].map(({ index }) => {
+    const here = new RegExp(`(?<=^.{${index}})(?:${of.source})`);
+    return code.replace(here, to);
   });
 }

@@ -1,16 +1,17 @@
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
 /** What is made here, and would not fit the copy. */
-const LEFT_OUT = ["node_modules", ".git", ".tools", ".berth", "artifacts", "cache", "coverage"];
+const LEFT_OUT = [".git", ".tools", ".berth", "artifacts", "cache", "coverage"];
+const fits = (path: string) => basename(path) !== "node_modules" && !LEFT_OUT.includes(relative(root, path));
 
 /** Runs `work` in a copy of the checkout, whose sources it may change. */
 export async function inCopy<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), "berth-copy-"));
   try {
-    cpSync(root, folder, { recursive: true, filter: (path) => !LEFT_OUT.includes(basename(path)) });
+    cpSync(root, folder, { recursive: true, filter: fits });
     symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
     return await work(folder);
   } finally {

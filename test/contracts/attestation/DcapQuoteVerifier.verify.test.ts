@@ -272,12 +272,15 @@ describe("DcapQuoteVerifier#verify", () => {
     }
   });
 
-  it("refuses a quote without a header, and asks nobody", async () => {
+  it("refuses a quote without a header, and asks nobody; with one, what follows is for the DCAP contracts to say", async () => {
     const { verifier, dcap } = await loadFixture(dcapVerifier);
     await expect(verifier.verify(aQuote.subarray(0, 47)))
       .to.be.revertedWithCustomError(verifier, "QuoteTooShort")
       .withArgs(47);
     expect(await dcap.asked()).to.equal(ethers.ZeroHash);
+    await dcap.set(answer(true, output({ bodyType: SGX, body: aBody(SGX) })), false);
+    await verifier.verify(aQuote.subarray(0, 48));
+    expect(await dcap.asked()).to.equal(ethers.keccak256(aQuote.subarray(0, 48)));
   });
 
   it("refuses where nothing answers at all", async () => {
