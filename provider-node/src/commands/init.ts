@@ -1,9 +1,12 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Command } from "commander";
 import { stringify } from "yaml";
 import { createKeyFile, readKey } from "../chain/keys.ts";
+import type { Run } from "../cli/runner.ts";
 import { type Config, keyFileOf, wgKeyFileOf } from "../config.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
+import { example, facts } from "./print.ts";
 
 export interface InitAnswer {
   dataDir: string;
@@ -15,8 +18,31 @@ export interface InitAnswer {
   made: { key: boolean; configFile: boolean };
 }
 
+/** `berth-node init` */
+export function addInit(program: Command, run: Run): void {
+  program
+    .command("init")
+    .description("make the data folder, the keys and a configuration file")
+    .addHelpText(
+      "after",
+      example("berth-node init --deployment market.json --rpc https://rpc.example --operator 0xYOU"),
+    )
+    .action((_flags: object, self: Command) =>
+      run(self, async ({ config }) => {
+        const answer = await init(config);
+        const text = facts([
+          ["data folder", answer.dataDir],
+          ["configuration", answer.configFile],
+          ["hot key (needs gas)", answer.key],
+          ["WireGuard key", answer.wgKey],
+        ]);
+        return { json: answer, text };
+      }),
+    );
+}
+
 /** Makes what a node needs before its first start: folder, keys, configuration file. What exists stays as it is. */
-export async function init(config: Config): Promise<InitAnswer> {
+async function init(config: Config): Promise<InitAnswer> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
   const madeKey = createKeyFile(keyFileOf(config));
   const { address } = readKey(keyFileOf(config), "hot key");

@@ -1,27 +1,24 @@
-import { randomBytes } from "node:crypto";
-import type { Rpc } from "@berth/chain";
-import {
-  type Address,
-  didOf,
-  type Hex,
-  identityRegistryAbi,
-  jobMarketAbi,
-  MarketError,
-  nodeKeyTypedData,
-} from "@berth/protocol";
-import { BaseError, ContractFunctionRevertedError, encodeFunctionData } from "viem";
-import { connectChain } from "../chain/connect.ts";
+import { toMarketError } from "@berth/chain";
+import { type Address, type Deployment, didOf, identityRegistryAbi, jobMarketAbi } from "@berth/protocol";
+import type { Command } from "commander";
+import { encodeFunctionData } from "viem";
+import { type ChainAccess, connectChain } from "../chain/connect.ts";
 import { readKey } from "../chain/keys.ts";
-import { areLimits, readNotAccepted, readRegistration } from "../chain/registration.ts";
+import { areLimits, type Registration, readNotAccepted, readRegistration, readStake } from "../chain/registration.ts";
+import { whole } from "../cli/arguments.ts";
+import { exitCodes } from "../cli/exit-codes.ts";
+import type { Run } from "../cli/runner.ts";
 import { type Config, keyFileOf, need, wgKeyFileOf } from "../config.ts";
 import { acceptedBy, limitsFor } from "../core/offer.ts";
 import { capacityOf } from "../jobs/doctor.ts";
 import type { Context } from "../log.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
-import { assertController, openOperator, type Sent } from "./operator.ts";
+import { addOperatorFlags, assertSender, type Call, carryOut, type OperatorFlags, operatorAnswer } from "./operator.ts";
+import { type Answer, example, facts } from "./print.ts";
+import { type Publication, planPublication } from "./publication.ts";
 
-/** CID of a document about the node; this node publishes none. */
-const NO_PROFILE = "";
+/** Days of key validity below which a new publication is due. */
+const KEY_DAYS = 7;
 
 export interface RegisterAnswer {
   did: string;
@@ -33,127 +30,156 @@ export interface RegisterAnswer {
   wgEndpoint: string;
   /** Unix seconds. */
   validTo: number;
-  transactions: Sent[];
 }
 
-export interface RegisterOptions {
-  operatorKeyFile: string;
-  /** Days for which the hot key counts. */
-  validDays: number;
+export interface CheckAnswer {
+  complete: boolean;
+  /** What the chain does not have yet, and what it has instead. */
+  missing: { what: string; detail: string }[];
+}
+
+interface RegisterFlags extends OperatorFlags {
+  validDays: string;
+  check?: boolean;
+}
+
+/** `berth-node register` */
+export function addRegister(program: Command, run: Run): void {
+  const command = program
+    .command("register")
+    .description("publish this node's keys and limits with the operator's key, here or on another machine")
+    .option("--valid-days <days>", "how long the hot key counts", "180")
+    .option("--check", "send nothing: say what is missing on chain; exit code 1 while something is");
+  addOperatorFlags(command)
+    .addHelpText(
+      "after",
+      example(
+        "berth-node register --operator-key-file operator.key",
+        "berth-node register --prepare register.json   # sign and send them with any wallet, then:",
+        "berth-node register --check",
+      ),
+    )
+    .action((flags: RegisterFlags, self: Command) =>
+      run(self, async ({ config, context }) => {
+        const validDays = whole(flags.validDays, "--valid-days");
+        if (flags.check === true) return await check(config, context);
+        assertSender(flags);
+        return await register(config, { flags, validDays }, context);
+      }),
+    );
 }
 
 /**
  * Publishes the node's keys and addresses, then the limits that the operator sets for it and what it accepts. May be
  * repeated: what is as it should be costs nothing.
  */
-export async function register(config: Config, options: RegisterOptions, context: Context): Promise<RegisterAnswer> {
+async function register(
+  config: Config,
+  { flags, validDays }: { flags: OperatorFlags; validDays: number },
+  context: Context,
+): Promise<Answer> {
+  const { operator, access, found, publication, key, publicKey } = await look(config, validDays, context);
+  const { rpc, deployment } = access;
+  const calls = [publication.call, ...(await planLimits(config, access, found))];
+  const carried = await carryOut(calls, { flags, rpc, operator, controller: found.controller }, context);
+  const { contentUrl, wgEndpoint, validTo } = publication;
+  const about: RegisterAnswer = {
+    ...{ did: didOf(rpc.chainId, operator), operator, index: config.index, key, wgKey: publicKey },
+    ...{ contentUrl, wgEndpoint, validTo },
+  };
+  const lines = [
+    ["DID", about.did],
+    ["node", String(about.index)],
+    ["hot key", key],
+    ["content", contentUrl],
+    ["market", deployment.market],
+  ] as const;
+  return operatorAnswer(about, lines, carried, flags);
+}
+
+/** What of a registration the chain does not have yet. */
+async function check(config: Config, context: Context): Promise<Answer> {
+  const { operator, access, found, publication, key, wgKey } = await look(config, KEY_DAYS, context);
+  const { deployment, rpc } = access;
+  const missing: CheckAnswer["missing"] = [];
+  const published = await isPublishedAs(found, publication, { key, wgKey, access, config });
+  if (published !== true) missing.push({ what: "publish node", detail: published });
+  for (const { what, description } of await planLimits(config, access, found))
+    missing.push({ what, detail: description });
+  const { token, maxBond } = config.offers;
+  if (token === undefined) missing.push({ what: "token", detail: "offers.token is not set, so no offers are made." });
+  else {
+    const { free, locked } = await readStake(rpc, deployment, { operator, token });
+    if (free + locked < maxBond)
+      missing.push({
+        what: "stake",
+        detail: `${free + locked} token units are staked, but bonds go up to ${maxBond}.`,
+      });
+  }
+  const answer: CheckAnswer = { complete: missing.length === 0, missing };
+  const text = answer.complete
+    ? "The chain has everything."
+    : facts(missing.map(({ what, detail }) => [what, detail] as const));
+  return { json: answer, text, exitCode: answer.complete ? exitCodes.ok : exitCodes.failed };
+}
+
+async function look(config: Config, validDays: number, context: Context) {
   const operator = need(config, "operator");
-  const { rpc, deployment } = await connectChain(config, context);
+  const access = await connectChain(config, context);
+  const { rpc, deployment } = access;
   const hot = readKey(keyFileOf(config), "hot key");
   const { wgKey, publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
-  const contentUrl = publicUrlOf(config);
   const found = await readRegistration(rpc, deployment, { operator, index: config.index });
-  const wallet = openOperator(options.operatorKeyFile, rpc, 0, context);
-  const transactions: Sent[] = [];
-  try {
-    assertController(wallet.account, operator, found.controller);
-    const { timestamp } = await rpc.client.getBlock({ blockTag: "latest" });
-    const validTo = Number(timestamp) + options.validDays * 86_400;
-    const registry = { chainId: rpc.chainId, registry: deployment.identity };
-    const keyProof = await hot.signTypedData(nodeKeyTypedData(registry, { operator, index: config.index, wgKey }));
-    const wgEndpoint = config.mesh.enabled ? (config.mesh.endpoint ?? "") : "";
-    const profile = {
-      index: config.index,
-      key: hot.address,
-      wgKey,
-      validTo,
-      wgEndpoint,
-      contentUrl,
-      profileCid: NO_PROFILE,
-    };
-    const salt = await freeSalt(rpc, deployment.identity, {
-      operator,
-      profile,
-      keyProof,
-      from: wallet.account.address,
-    });
-    const data = encodeFunctionData({
-      abi: identityRegistryAbi,
-      functionName: "publishNode",
-      args: [operator, { ...profile, salt }, keyProof],
-    });
-    transactions.push(await wallet.send("publish node", { to: deployment.identity, data }));
-
-    if (config.offers.token !== undefined) {
-      const limits = limitsFor(capacityOf(config), config.offers);
-      if (!areLimits(found.limits, limits)) {
-        const args = [operator, config.index, limits] as const;
-        const setLimits = encodeFunctionData({ abi: jobMarketAbi, functionName: "setNodeLimits", args });
-        transactions.push(await wallet.send("set limits", { to: deployment.market, data: setLimits }));
-      }
-      const missing = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
-      if (missing.length > 0) {
-        const args = [operator, missing, true] as const;
-        const setAccepted = encodeFunctionData({ abi: jobMarketAbi, functionName: "setAccepted", args });
-        transactions.push(await wallet.send("set accepted", { to: deployment.market, data: setAccepted }));
-      }
-    }
-    const key = hot.address.toLowerCase() as Address;
-    const about = { did: didOf(rpc.chainId, operator), operator, index: config.index, key, wgKey: publicKey };
-    return { ...about, contentUrl, wgEndpoint, validTo, transactions };
-  } finally {
-    await wallet.close();
-  }
+  const { controller } = found;
+  const publication = await planPublication(config, { hot, wgKey }, { rpc, deployment, controller, validDays });
+  return { operator, access, found, publication, key: hot.address.toLowerCase() as Address, wgKey, publicKey };
 }
 
-/** Where others reach this node's content. Throws CONFIG_MISSING when only the machine itself could. */
-function publicUrlOf({ http }: Config): string {
-  if (http.publicUrl !== undefined) return http.publicUrl;
-  if (http.port !== 0 && !["0.0.0.0", "::"].includes(http.host)) {
-    return `http://${http.host.includes(":") ? `[${http.host}]` : http.host}:${http.port}`;
+/** The calls that let the node sign for what its configuration offers. */
+async function planLimits(config: Config, { rpc, deployment }: ChainAccess, found: Registration): Promise<Call[]> {
+  if (config.offers.token === undefined) return [];
+  const operator = need(config, "operator");
+  const { index } = config;
+  const calls: Call[] = [];
+  const limits = limitsFor(capacityOf(config), config.offers);
+  if (!areLimits(found.limits, limits)) {
+    const args = [operator, index, limits] as const;
+    const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "setNodeLimits", args });
+    const description = `Limits node ${index} to ${limits.maxActive} jobs at a time with bonds of ${limits.maxBond} token units, ${limits.cpuMilli / 1000} cores, ${limits.memoryMiB} MiB of memory and ${limits.diskMiB} MiB of disk.`;
+    calls.push({ what: "set limits", description, to: deployment.market, data });
   }
-  throw new MarketError("CONFIG_MISSING", "The address at which others reach this node is not known.", {
-    hint: "Set http.publicUrl (--public-url URL).",
+  const missing = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
+  if (missing.length > 0) {
+    const args = [operator, missing, true] as const;
+    const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "setAccepted", args });
+    const description = `Lets all nodes of ${operator} sign offers for ${missing.join(", ")}.`;
+    calls.push({ what: "set accepted", description, to: deployment.market, data });
+  }
+  return calls;
+}
+
+/** True, or how the registry differs from what would be published now. */
+async function isPublishedAs(
+  found: Registration,
+  { servicesHash, validTo }: Publication,
+  { key, wgKey, access, config }: { key: Address; wgKey: string; access: ChainAccess; config: Config },
+): Promise<true | string> {
+  if (found.key !== key) return `The registry has the hot key ${found.key}, but this node's is ${key}.`;
+  if (found.wgKey !== wgKey) return "The registry has another WireGuard key than this node.";
+  if (found.validTo < validTo) return `The published key lasts less than ${KEY_DAYS} days more.`;
+  if ((await readServicesHash(access, config)) !== servicesHash)
+    return "The registry has other addresses of this node than its configuration.";
+  return true;
+}
+
+async function readServicesHash(
+  { rpc, deployment }: { rpc: ChainAccess["rpc"]; deployment: Deployment },
+  config: Config,
+) {
+  const call = { address: deployment.identity, abi: identityRegistryAbi, functionName: "nodeOf" } as const;
+  const args = [need(config, "operator"), config.index] as const;
+  const { servicesHash } = await rpc.client.readContract({ ...call, args }).catch((error: unknown) => {
+    throw toMarketError(error, { action: "Reading the node's publication" });
   });
-}
-
-/** The mesh prefix follows from the salt; where somebody else has it already, another salt gives another one. */
-async function freeSalt(
-  rpc: Rpc,
-  identity: Address,
-  {
-    operator,
-    profile,
-    keyProof,
-    from,
-  }: { operator: Address; profile: Omit<Profile, "salt">; keyProof: Hex; from: Address },
-): Promise<bigint> {
-  for (let salt = 0n; ; salt = randomBytes(8).readBigUInt64BE()) {
-    try {
-      await rpc.client.simulateContract({
-        address: identity,
-        abi: identityRegistryAbi,
-        functionName: "publishNode",
-        args: [operator, { ...profile, salt }, keyProof],
-        account: from,
-      });
-      return salt;
-    } catch (error) {
-      const reverted =
-        error instanceof BaseError ? error.walk((e) => e instanceof ContractFunctionRevertedError) : null;
-      const name = reverted instanceof ContractFunctionRevertedError ? reverted.data?.errorName : undefined;
-      if (name !== "PrefixTaken") return salt; // sending it tells what else is wrong
-    }
-  }
-}
-
-interface Profile {
-  index: number;
-  key: Address;
-  wgKey: Hex;
-  salt: bigint;
-  validTo: number;
-  wgEndpoint: string;
-  contentUrl: string;
-  profileCid: string;
+  return servicesHash;
 }

@@ -1,13 +1,37 @@
+import { toJson } from "@berth/protocol";
+import type { Command } from "commander";
+import type { Run } from "../cli/runner.ts";
 import type { Config } from "../config.ts";
-import { startDaemon } from "../jobs/daemon.ts";
 import type { Context } from "../log.ts";
+import { example } from "./print.ts";
 
 /** How long a polite stop may take before the process ends anyway. */
 const STOP_MS = 30_000;
 
+/** `berth-node start` */
+export function addStart(program: Command, run: Run): void {
+  program
+    .command("start")
+    .description("run the node; one line of JSON on stdout says when it is ready, the log is on stderr")
+    .addHelpText("after", example("berth-node start", "systemctl start berth-node"))
+    .action((_flags: object, self: Command) =>
+      run(
+        self,
+        async ({ config, context }) => {
+          const onReady = (facts: object) => process.stdout.write(`${toJson({ ready: true, ...facts })}\n`);
+          await start(config, onReady, context);
+          return undefined;
+        },
+        { loud: true },
+      ),
+    );
+}
+
 /** Runs the node until `signal` aborts. `onReady` gets one JSON-ready object when everything runs. */
-export async function start(config: Config, onReady: (facts: object) => void, context: Context): Promise<void> {
+async function start(config: Config, onReady: (facts: object) => void, context: Context): Promise<void> {
   const { signal, log } = context;
+  // Only here: every other command answers sooner without it.
+  const { startDaemon } = await import("../jobs/daemon.ts");
   const daemon = await startDaemon(config, context);
   const stopped = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => stopped.resolve(), { once: true });

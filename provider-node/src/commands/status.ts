@@ -1,79 +1,86 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { MarketError } from "@berth/protocol";
+import type { Command } from "commander";
+import type { Run } from "../cli/runner.ts";
 import type { Config } from "../config.ts";
-import { attemptStates, publicPhase } from "../core/states.ts";
-import { createJournal } from "../store/journal.ts";
-import { isLocked, openDatabase } from "../store/open.ts";
+import { attemptStates } from "../core/states.ts";
+import { viewJournal } from "../store/journal-view.ts";
+import { isLocked } from "../store/open.ts";
+import { type JobLine, jobLine } from "./jobs.ts";
+import { type Live, readLive } from "./live.ts";
+import { example, facts, timeText } from "./print.ts";
 
 export interface StatusAnswer {
   running: boolean;
   dataDir: string;
   /** Newest block that the journal has applied. */
   block: number | null;
+  /** How many replicas are in which state. */
   attempts: Record<string, number>;
-  jobs: {
-    jobId: string;
-    replica: number;
-    attempt: number;
-    state: string;
-    phase: string;
-    chain: string;
-    outcome: string | null;
-    message: string;
-    charge: string | null;
-    resultCid: string | null;
-  }[];
+  /** Those with something left to do, and the newest of the others. */
+  jobs: JobLine[];
   /** Transactions on their way. */
   transactions: number;
+  /** Null unless the node drains: it takes nothing new and finishes what it owes. */
+  draining: { reason: string; since: number } | null;
+  /** What only a running node can tell: is it ready, its offer, what it tries again. Null when none runs. */
+  live: Live | null;
 }
 
-/** What the journal says, whether the node runs or not. Throws DATA_FOLDER_EMPTY. */
-export function status({ dataDir }: Config): StatusAnswer {
-  const file = join(dataDir, "journal.db");
-  if (!existsSync(file)) {
-    throw new MarketError("DATA_FOLDER_EMPTY", `There is no journal in ${dataDir}: no node has run there.`, {
-      hint: "Check --data-dir, or start the node.",
-    });
-  }
-  const database = openDatabase(file, { readOnly: true });
-  try {
-    const { db } = database;
-    const journal = createJournal(database);
-    const tip = db.prepare("SELECT max(number) AS number FROM blocks").get() as { number: number | null };
-    const jobs = journal.jobs().flatMap((job) => {
-      const attempt = journal.attempt(job.jobId, job.replica);
-      if (attempt === undefined) return [];
-      const { state, outcome, message, facts } = attempt;
-      const about = {
-        jobId: job.jobId,
-        replica: job.replica,
-        attempt: attempt.attempt,
-        state,
-        phase: publicPhase[state],
-      };
-      const result = { charge: facts.claim?.charge ?? null, resultCid: facts.claim?.cid ?? null };
-      return [{ ...about, chain: job.chain, outcome, message, ...result }];
-    });
-    const counts = journal.counts();
+/** The most finished jobs that `status` lists; `jobs` lists all. */
+const LISTED = 20;
+
+/** `berth-node status` */
+export function addStatus(program: Command, run: Run): void {
+  program
+    .command("status")
+    .description("what the node does, and what its journal says; works on a stopped node too")
+    .addHelpText("after", example("berth-node status", "watch -n 5 berth-node status"))
+    .action((_flags: object, self: Command) =>
+      run(self, async ({ config, context }) => {
+        const answer = await status(config, context);
+        return { json: answer, text: describe(answer) };
+      }),
+    );
+}
+
+/** Throws DATA_FOLDER_EMPTY. */
+async function status({ dataDir }: Config, context: { signal: AbortSignal }): Promise<StatusAnswer> {
+  const live = await readLive(dataDir, context);
+  return await viewJournal(dataDir, (view) => {
+    const counts = view.journal.counts();
     const attempts = Object.fromEntries(
       attemptStates.flatMap((state) => (state in counts ? [[state, counts[state] ?? 0]] : [])),
     );
+    const states = attemptStates.filter((state) => state !== "cleaned" && state !== "retried");
+    const open = view.jobs({ states, limit: 1000 });
+    const over = view.jobs({ states: ["cleaned", "retried"], limit: LISTED });
+    const jobs = [...open, ...over].map(jobLine);
     return {
-      running: isLocked(dataDir),
-      dataDir,
-      block: tip.number,
-      attempts,
-      jobs,
-      transactions: openTransactions(database.db),
+      ...{ running: isLocked(dataDir), dataDir, block: view.block()?.number ?? null, attempts, jobs },
+      ...{ transactions: view.openTransactions(), draining: view.draining() ?? null, live },
     };
-  } finally {
-    database.close();
-  }
+  });
 }
 
-function openTransactions(db: ReturnType<typeof openDatabase>["db"]): number {
-  const table = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'outbox'").get();
-  if (table === undefined) return 0;
-  return (db.prepare("SELECT count(*) AS n FROM outbox WHERE open = 1").get() as { n: number }).n;
+function describe({ running, block, transactions, draining, live, jobs }: StatusAnswer): string {
+  const lines: (readonly [string, string])[] = [
+    ["running", running ? "yes" : "no"],
+    ["block", String(block ?? "none yet")],
+    ["transactions under way", String(transactions)],
+  ];
+  if (draining !== null) {
+    const why = draining.reason === "" ? "" : `: ${draining.reason}`;
+    lines.push(["draining", `since ${timeText(draining.since)}${why}`]);
+  }
+  if (live !== null) {
+    lines.push(["ready", live.notReady ?? "yes"]);
+    lines.push(["offer", "none" in live.offer ? live.offer.none : `until ${timeText(live.offer.expiresAt)}`]);
+  }
+  const troubleOf = ({ jobId, replica }: JobLine) =>
+    live?.troubles.find((trouble) => trouble.jobId === jobId && trouble.replica === replica)?.message;
+  for (const job of jobs) {
+    const parts = [job.phase, `chain: ${job.chain}`, job.outcome, job.message, troubleOf(job)];
+    const said = parts.filter((part) => part !== null && part !== undefined && part !== "").join(", ");
+    lines.push([`${job.jobId.slice(0, 12)}…/${job.replica}`, said]);
+  }
+  return facts(lines);
 }

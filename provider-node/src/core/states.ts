@@ -1,4 +1,5 @@
 import type { Outcome } from "@berth/protocol";
+import type { Reason } from "../store/decisions.ts";
 
 /**
  * Where one attempt of a replica stands. Written before the effect that the name promises: `fetching`, `running` and
@@ -36,6 +37,11 @@ export const endStates: readonly AttemptState[] = ["cleaned", "retried"];
 /** Could the command have been started, for all that the journal knows? */
 export function mayHaveRun(state: AttemptState): boolean {
   return !["matched", "fetching", "prepared", "attested", "declined"].includes(state);
+}
+
+/** Does the attempt still need this node to do something before its result is on chain? */
+export function isBusy(state: AttemptState): boolean {
+  return !["submitted", "final", "cleaned", "retried", "expired", "cancelled"].includes(state);
 }
 
 /** What `GET /jobs/:jobId/:replica` calls a state. */
@@ -93,6 +99,13 @@ export type ChainView = "active" | "submitted" | "judging" | "disputed" | "settl
 /** What became of the transaction that submits the result, or declines the replica. */
 export type TransactionView = "none" | "pending" | "mined" | "failed";
 
+/** The operator does not want this match. */
+export interface Veto {
+  reason: Reason;
+  /** Giving it back costs nothing, or the operator does not mind. */
+  mayDecline: boolean;
+}
+
 export interface Situation {
   attempt: AttemptView;
   engine: EngineView;
@@ -104,6 +117,8 @@ export interface Situation {
   droppedAt: number | null;
   /** Can this node run jobs at all just now? */
   canServe: boolean;
+  /** Looked for while a match can be given back; null: none, or not looked for. */
+  veto: Veto | null;
 }
 
 /** What to do next, as data. */
@@ -121,8 +136,8 @@ export type Action =
   | { do: "publish" }
   /** Put the claim into the outbox and enter `submitting`, in one transaction. */
   | { do: "submit" }
-  /** Put the refusal into the outbox and enter `declined`, in one transaction. */
-  | { do: "decline" }
+  /** Enter `declined` and put the refusal into the outbox; `reason` is null where it was written before. */
+  | { do: "decline"; reason: Reason | null }
   /** Stop this attempt for good and begin the next one, in one transaction. */
   | { do: "retry" }
   | { do: "clean" }

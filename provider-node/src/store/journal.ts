@@ -198,7 +198,7 @@ function toJob(row: Record<string, unknown> | undefined): JobRow | undefined {
   };
 }
 
-function toAttempt(row: Record<string, unknown> | undefined): AttemptRow | undefined {
+export function toAttempt(row: Record<string, unknown> | undefined): AttemptRow | undefined {
   if (row === undefined) return undefined;
   return {
     jobId: row["job_id"] as JobId,

@@ -1,0 +1,15 @@
+import { z } from "zod";
+import { askNode } from "../http/admin-client.ts";
+
+const liveSchema = z.object({
+  notReady: z.string().nullable(),
+  offer: z.union([z.object({ expiresAt: z.number() }), z.object({ none: z.string() })]),
+  troubles: z.array(z.object({ jobId: z.string(), replica: z.number(), message: z.string() })),
+});
+
+/** What the running node says of itself; null when none runs. */
+export type Live = z.infer<typeof liveSchema>;
+
+export async function readLive(dataDir: string, context: { signal: AbortSignal }): Promise<Live | null> {
+  return (await askNode(dataDir, { method: "GET", path: "/status", schema: liveSchema }, context)) ?? null;
+}
