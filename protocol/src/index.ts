@@ -46,6 +46,15 @@ export {
   voteTypedData,
 } from "./jury.ts";
 export { KEY_REPORT_DOMAIN, type KeyReportFields, keyReport } from "./key-report.ts";
+export {
+  assertLogAccess,
+  encodeLogAccess,
+  type LogAccess,
+  logAccessTypedData,
+  MAX_LOG_ACCESS_SECONDS,
+  parseLogAccess,
+  type SignedLogAccess,
+} from "./log-access.ts";
 export { type MeshIdentity, meshAddress, meshPrefix, meshSubnet } from "./mesh-address.ts";
 export { type OperatorTree, operatorTree } from "./operators.ts";
 export {
