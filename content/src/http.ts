@@ -10,8 +10,17 @@ export interface OpenRequest extends AsyncDisposable {
   body: AsyncIterable<Uint8Array>;
 }
 
-interface RequestOptions {
+/** Whatever the server said, redirects and refusals included. */
+export interface OpenAnswer extends OpenRequest {
+  status: number;
+  statusText: string;
+  headers: Readonly<Record<string, string | undefined>>;
+}
+
+export interface RequestOptions {
   accept: string;
+  /** Sent to this one address and no other. */
+  authorization?: string | undefined;
   signal: AbortSignal | undefined;
   /** Longest silence, before the answer and between any two pieces of it, in milliseconds. */
   stallMs: number;
@@ -19,13 +28,26 @@ interface RequestOptions {
   publicOnly: boolean;
 }
 
+/** As `openAnswer`, but only a 200 is one: everything else is thrown as SOURCE_ANSWERED. */
+export async function openRequest(url: URL, options: RequestOptions): Promise<OpenRequest> {
+  const answer = await openAnswer(url, options);
+  if (answer.status === 200) return answer;
+  await answer[Symbol.asyncDispose]();
+  throw answered(answer);
+}
+
+/** Why an answer is of no use, as SOURCE_ANSWERED. */
+export function answered({ status, statusText }: OpenAnswer): MarketError {
+  return new MarketError("SOURCE_ANSWERED", `It answered ${status} ${statusText}.`.replace(" .", "."));
+}
+
 /**
  * Sends a GET and returns its body as a stream that ends by itself when the server falls silent. Dispose it to hang up.
  * Redirects are not followed: whoever was asked could send us anywhere.
- * Throws SOURCE_ANSWERED (not a 200), SOURCE_STALLED, SOURCE_UNREACHABLE, SOURCE_REFUSED (an address that is not public),
- * and from the body SOURCE_BROKE_OFF.
+ * Throws SOURCE_STALLED, SOURCE_UNREACHABLE, SOURCE_REFUSED (an address that is not public), and from the body
+ * SOURCE_BROKE_OFF.
  */
-export async function openRequest(url: URL, options: RequestOptions): Promise<OpenRequest> {
+export async function openAnswer(url: URL, options: RequestOptions): Promise<OpenAnswer> {
   const { signal, stallMs } = options;
   const hangUp = new AbortController();
   const stall = new MarketError("SOURCE_STALLED", `It sent nothing for ${stallMs / 1000} s.`, { retryable: true });
@@ -44,11 +66,13 @@ export async function openRequest(url: URL, options: RequestOptions): Promise<Op
     signal?.throwIfAborted();
     const response = await get(url, options, hangUp.signal);
     answer = response;
-    const { statusCode = 0, statusMessage = "" } = response;
-    if (statusCode !== 200) {
-      throw new MarketError("SOURCE_ANSWERED", `It answered ${statusCode} ${statusMessage}.`.replace(" .", "."));
-    }
-    return { body: watch(response, hangUp.signal, timer, clock), [Symbol.asyncDispose]: async () => dispose() };
+    return {
+      status: response.statusCode ?? 0,
+      statusText: response.statusMessage ?? "",
+      headers: plainHeaders(response),
+      body: watch(response, hangUp.signal, timer, clock),
+      [Symbol.asyncDispose]: async () => dispose(),
+    };
   } catch (error) {
     const reason: unknown = hangUp.signal.aborted ? hangUp.signal.reason : asSourceError(error);
     dispose();
@@ -57,12 +81,16 @@ export async function openRequest(url: URL, options: RequestOptions): Promise<Op
 }
 
 async function get(url: URL, options: RequestOptions, signal: AbortSignal): Promise<IncomingMessage> {
-  const { accept, publicOnly } = options;
+  const { accept, authorization, publicOnly } = options;
   const host = url.hostname.replace(/^\[|\]$/g, "");
   if (publicOnly && isIP(host) !== 0 && !isPublicAddress(host)) throw notPublic();
   const isTls = url.protocol === "https:";
   const request = (isTls ? requestHttps : requestHttp)(url, {
-    headers: { Accept: accept, "Accept-Encoding": "identity" },
+    headers: {
+      Accept: accept,
+      "Accept-Encoding": "identity",
+      ...(authorization !== undefined && { Authorization: authorization }),
+    },
     ...(publicOnly && { agent: isTls ? publicAgents.https : publicAgents.http }),
   });
   request.on("error", () => undefined); // after the answer, the body tells
@@ -79,6 +107,12 @@ async function get(url: URL, options: RequestOptions, signal: AbortSignal): Prom
     if (request.reusedSocket && isErrno(error) && error.code === "ECONNRESET") return await get(url, options, signal);
     throw error;
   }
+}
+
+function plainHeaders({ headers }: IncomingMessage): OpenAnswer["headers"] {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : value]),
+  );
 }
 
 /** Looks a name up for the connection itself, so that it cannot be another address by the time we connect. */

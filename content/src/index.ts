@@ -2,7 +2,16 @@ export { addStream, UNIXFS_PROFILE } from "./add.ts";
 export { openEmbeddedStore } from "./embedded-store.ts";
 export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fetch.ts";
 export { createGateway } from "./gateway.ts";
+export type { OpenRequest } from "./http.ts";
 export { createKuboStore } from "./kubo-store.ts";
+export {
+  type ImagePlace,
+  type ImagePlaceOptions,
+  openRegistry,
+  openWebFile,
+  openWebLayout,
+  readBody,
+} from "./registry.ts";
 export { type Gateway, startGateway } from "./start-gateway.ts";
 export type {
   Added,
@@ -17,3 +26,4 @@ export type {
   Pin,
   Progress,
 } from "./store.ts";
+export { readTar, type TarFile } from "./tar-reader.ts";

@@ -115,7 +115,15 @@ export {
   type UnsignedResult,
 } from "./result.ts";
 export { type RequestFlaw, type RequestTerms, requestFlaw, requireSound } from "./sound.ts";
-export { cidSchema, digestSchema, parseSpec, type Spec, specJsonSchema, specSchema } from "./spec.ts";
+export {
+  cidSchema,
+  digestSchema,
+  imageSourceSchema,
+  parseSpec,
+  type Spec,
+  specJsonSchema,
+  specSchema,
+} from "./spec.ts";
 export {
   attestedResultTypedData,
   type TeeDomain,

@@ -22,15 +22,40 @@ const mountPath = absolutePath.refine(
   `must not be / or below ${reserved.join(", ")}`,
 );
 
-/** What to run, version 1. Every field is in base units; unknown fields are refused. */
-export const specSchema = z.strictObject({
-  version: z.literal(1),
-  image: z.strictObject({
+/**
+ * Where an image's bytes may be had, besides IPFS: `oci://host[:port]/repository`, a registry; `https://…/folder/` or
+ * `https://…/file.tar`, an OCI layout. Never trusted: every byte is checked against the image's digest.
+ */
+export const imageSourceSchema = z.union(
+  [
+    z
+      .string()
+      .max(512)
+      .regex(/^oci:\/\/[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(\/[a-z0-9]+([._-]+[a-z0-9]+)*)+$/),
+    z
+      .string()
+      .max(512)
+      .regex(/^https?:\/\/[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?\/([A-Za-z0-9._~%+-]+\/)*([A-Za-z0-9._~%+-]+\.tar)?$/),
+  ],
+  "must be oci://HOST/REPOSITORY without a tag, or an http(s) address that ends with / (a layout folder) or .tar",
+);
+
+const imageSchema = z
+  .strictObject({
     /** Digest of the OCI platform manifest: the identity of the image. */
     digest: digestSchema,
     /** The OCI layout folder on IPFS: where the bytes are. */
-    cid: cidSchema,
-  }),
+    cid: cidSchema.optional(),
+    /** Other places that have the image, best first; asked before IPFS. */
+    sources: z.array(imageSourceSchema).min(1).max(8).optional(),
+  })
+  .refine(({ cid, sources }) => cid !== undefined || sources !== undefined, "must have a cid, sources, or both")
+  .meta({ anyOf: [{ required: ["cid"] }, { required: ["sources"] }] });
+
+/** What to run, version 1. Every field is in base units; unknown fields are refused. */
+export const specSchema = z.strictObject({
+  version: z.literal(1),
+  image: imageSchema,
   /** Replaces the image's entrypoint. */
   entrypoint: z.array(z.string().max(4096)).max(256).optional(),
   /** Arguments; replaces the image's command when not empty. */

@@ -1,6 +1,19 @@
-import { type MarketError, parseSpec, resultJsonSchema, specJsonSchema } from "@berth/protocol";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  canonicalBytes,
+  documentHash,
+  type MarketError,
+  parseSpec,
+  resultJsonSchema,
+  specJsonSchema,
+} from "@berth/protocol";
 import { expect } from "chai";
 import { aSpec } from "../support/specs.ts";
+
+const vectors: { what: string; spec: unknown; canonical: string; specHash: string }[] = JSON.parse(
+  readFileSync(join(import.meta.dirname, "vectors/spec.json"), "utf8"),
+);
 
 function refusal(change: Record<string, unknown>): string {
   try {
@@ -14,6 +27,40 @@ function refusal(change: Record<string, unknown>): string {
 
 describe("parseSpec", () => {
   it("takes a whole spec as it is", () => expect(parseSpec(aSpec())).to.deep.equal(aSpec()));
+
+  for (const { what, spec, canonical, specHash } of vectors) {
+    it(`gives ${what} the hash that every implementation gives it`, () => {
+      expect(new TextDecoder().decode(canonicalBytes(parseSpec(spec)))).to.equal(canonical);
+      expect(documentHash(parseSpec(spec))).to.equal(specHash);
+    });
+  }
+
+  const { digest, cid } = aSpec().image;
+  const withSources = (...sources: string[]) => ({ image: { digest, cid, sources } });
+  for (const source of [
+    "oci://registry.example/app:latest",
+    `oci://registry.example/app@${digest}`,
+    "oci://user:secret@registry.example/app",
+    "oci://registry.example/Team/app",
+    "oci://registry.example/../app",
+    "oci://registry.example",
+    "docker://registry.example/app",
+    "https://user:secret@files.example/app.tar",
+    "https://files.example/app.tar?token=1",
+    "https://files.example/app.zip",
+    "file:///srv/app.tar",
+    "ftp://files.example/app.tar",
+  ]) {
+    it(`refuses ${source.slice(0, 45)} as a place of an image`, () =>
+      expect(refusal(withSources(source))).to.contain("must be oci://HOST/REPOSITORY without a tag"));
+  }
+  it("wants to know at least one place of the image, and at most eight beside IPFS", () => {
+    expect(refusal({ image: { digest } })).to.contain("must have a cid, sources, or both");
+    expect(refusal({ image: { digest, cid, sources: [] } })).to.contain("sources");
+    const many = Array.from({ length: 9 }, (_, at) => `oci://registry.example/app${at}`);
+    expect(refusal(withSources(...many))).to.contain("sources");
+    expect(parseSpec({ ...aSpec(), ...withSources(...many.slice(1)) }).image.sources).to.have.length(8);
+  });
 
   it("names an unknown field", () => expect(refusal({ memroy: 5 })).to.contain('"memroy"'));
   it("refuses a tag where a digest belongs", () =>
@@ -32,6 +79,13 @@ describe("parseSpec", () => {
     const schema = specJsonSchema() as { additionalProperties: boolean; required: string[] };
     expect(schema.additionalProperties).to.equal(false);
     expect(schema.required).to.include("image");
+  });
+
+  it("has a JSON Schema that wants a place for the image", () => {
+    const { image } = (specJsonSchema() as { properties: { image: { required: string[]; anyOf: object[] } } })
+      .properties;
+    expect(image.required).to.deep.equal(["digest"]);
+    expect(image.anyOf).to.deep.equal([{ required: ["cid"] }, { required: ["sources"] }]);
   });
 
   it("stands beside the JSON Schema of a result record", () => {

@@ -2,7 +2,7 @@ import { parseSpec, type Spec } from "@berth/protocol";
 
 /** What a person has to say about a job; the rest has defaults. */
 export interface SpecOptions {
-  image: { digest: string; cid: string };
+  image: Spec["image"];
   command?: readonly string[] | undefined;
   entrypoint?: readonly string[] | undefined;
   env?: Readonly<Record<string, string>> | undefined;

@@ -27,7 +27,7 @@ import { entriesOf, fetchResult } from "./fetch-result.ts";
 import { fund } from "./fund.ts";
 import { getJob, type Job } from "./get-job.ts";
 import { listOffers } from "./list-offers.ts";
-import { type ResolvedImage, resolveImage } from "./resolve-image.ts";
+import { placesOf, type ResolvedImage, referenceOf, resolveImage } from "./resolve-image.ts";
 import { postRequest, signRequest } from "./send-request.ts";
 import { approveReplica } from "./settle.ts";
 import { type Verification, verifyJob } from "./verify-job.ts";
@@ -53,7 +53,7 @@ export interface FinishOptions {
 }
 
 export interface RunOptions extends FinishOptions {
-  /** `oci:DIR` or `ipfs:CID@sha256:DIGEST`. Not needed with a whole spec. */
+  /** `oci:DIR`, `ipfs:CID@sha256:DIGEST` or `oci://HOST/REPOSITORY@sha256:DIGEST`. Not needed with a whole spec. */
   image?: string | undefined;
   /** Everything else about what to run. */
   spec: Omit<SpecOptions, "image" | "inputs"> | Spec;
@@ -235,12 +235,12 @@ async function prepare(
   const inputs = await addInputs(client, options.inputs ?? [], context);
   if ("version" in options.spec) {
     const spec = parseSpec({ ...options.spec, inputs: [...options.spec.inputs, ...inputs] });
-    const named = image ?? (await resolveImage(client, `ipfs:${spec.image.cid}@${spec.image.digest}`, context));
-    return { image: named, spec: parseSpec({ ...spec, image: { digest: named.digest, cid: named.cid } }) };
+    if (image !== undefined) return { image, spec: parseSpec({ ...spec, image: placesOf(image) }) };
+    return { image: await resolveImage(client, referenceOf(spec.image), context), spec };
   }
   if (image === undefined)
     throw new MarketError("IMAGE_MISSING", "No image is named.", { hint: "Give one, like oci:DIR." });
-  return { image, spec: buildSpec({ ...options.spec, image: { digest: image.digest, cid: image.cid }, inputs }) };
+  return { image, spec: buildSpec({ ...options.spec, image: placesOf(image), inputs }) };
 }
 
 async function settleTerms(
@@ -298,7 +298,8 @@ async function keep({ store }: Client, spec: Spec, request: Request, jobId: JobI
   if (cid !== digestToCid(documentHash(spec)))
     throw new Error("the store gave the spec another CID than the chain will");
   const until = request.openUntil + request.submitWindow;
-  for (const root of new Set([cid, spec.image.cid, ...spec.inputs.map((input) => input.cid)])) {
+  const roots = [cid, spec.image.cid, ...spec.inputs.map((input) => input.cid)];
+  for (const root of new Set(roots.filter((named) => named !== undefined))) {
     await store.pin(root, until, { owner: jobId, signal });
   }
 }

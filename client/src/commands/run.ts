@@ -5,7 +5,7 @@ import { Argument, type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
 import { parseInput } from "../actions/add-inputs.ts";
 import { specDefaults } from "../actions/build-spec.ts";
-import { parseImageReference } from "../actions/resolve-image.ts";
+import { checkImageReference } from "../actions/resolve-image.ts";
 import { type RunOptions, type RunReport, resumeJob, runJob } from "../actions/run-job.ts";
 import { tokenOf } from "../chain-reads.ts";
 import { addresses, cores, parseJobId, several, variable, whole } from "../cli/arguments.ts";
@@ -50,7 +50,12 @@ export function addRun(program: Command, run: Runner): void {
   program
     .command("run")
     .description("Run a container somewhere on the market, and bring back its verified result.")
-    .addArgument(new Argument("[image]", "oci:DIR or ipfs:CID@sha256:DIGEST; not needed with --spec"))
+    .addArgument(
+      new Argument(
+        "[image]",
+        "oci:DIR, ipfs:CID@sha256:DIGEST or oci://HOST/REPOSITORY@sha256:DIGEST; not needed with --spec",
+      ),
+    )
     .argument("[command...]", "after --: arguments for the image's entrypoint")
     .option("--cpu <cores>", `cores, like 0.5 (default ${specDefaults.cpuMilli / 1000})`, cores)
     .option("--memory <MiB>", `memory (default ${specDefaults.memoryMiB})`, whole("MiB", 8))
@@ -95,7 +100,7 @@ export function addRun(program: Command, run: Runner): void {
     .addHelpText("after", `\nA job that ends with another code than 0 is still paid.\n${exitCodesHelp}`)
     .action(async (image: string | undefined, command: string[], _options, self: Command) => {
       const flags = self.optsWithGlobals<RunFlags>();
-      if (image !== undefined) parseImageReference(image);
+      if (image !== undefined) await checkImageReference(image);
       await run(flags, { withKey: true }, async (session) => {
         const options = await runOptions(session, flags, image, command);
         return await answer(session, flags, await runJob(session.client, options, session.context));

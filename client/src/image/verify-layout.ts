@@ -6,7 +6,7 @@ import { digestSchema, MarketError, parseImageJson } from "@berth/protocol";
 import { z } from "zod";
 
 /** Manifest and config are documents, not data. */
-const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
+export const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 
 const blobSchema = z.object({ digest: digestSchema, size: z.int().min(0) });
 const manifestSchema = z.object({
@@ -37,19 +37,36 @@ export async function verifyLayout(
   signal?: AbortSignal,
 ): Promise<VerifiedLayout> {
   const wanted = digest ?? (await onlyManifest(dir));
-  const manifestBytes = await readDocument(dir, wanted, "manifest");
-  const manifest = parseManifest(manifestBytes, wanted);
-  const configBytes = await readDocument(dir, manifest.config.digest, "config");
+  const { layers, ...image } = await verifyDocuments(wanted, (name) => readSmall(blobPath(dir, name)));
+  for (const layer of layers) await checkBlob(dir, layer, signal);
+  return image;
+}
+
+/**
+ * Proves what an image is without its layers: hashes manifest and config, starting from `digest`.
+ * @param read a blob's bytes; undefined when there is none. Asked for the manifest first
+ * Throws IMAGE_REFUSED, IMAGE_BLOB_MISSING, IMAGE_DIGEST_MISMATCH.
+ */
+export async function verifyDocuments(
+  digest: string,
+  read: (digest: string, what: "manifest" | "config") => Promise<Uint8Array | undefined>,
+): Promise<VerifiedLayout & { layers: z.infer<typeof blobSchema>[] }> {
+  const document = async (name: string, what: "manifest" | "config") => {
+    const bytes = await read(name, what);
+    if (bytes === undefined) throw missing(name, what);
+    const actual = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    if (actual !== name) throw mismatch(what, name, actual);
+    return bytes;
+  };
+  const manifestBytes = await document(digest, "manifest");
+  const { config: named, layers } = parseManifest(manifestBytes, digest);
+  const configBytes = await document(named.digest, "config");
   const config = configSchema.safeParse(parseImageJson(configBytes, "config"));
   if (!config.success || config.data.os !== "linux") {
-    throw refused(`The image's config is not one of a Linux image (${manifest.config.digest}).`);
+    throw refused(`The image's config is not one of a Linux image (${named.digest}).`);
   }
-  let bytes = manifestBytes.length + configBytes.length;
-  for (const layer of manifest.layers) {
-    await checkBlob(dir, layer, signal);
-    bytes += layer.size;
-  }
-  return { digest: wanted, architecture: config.data.architecture, bytes };
+  const bytes = layers.reduce((sum, { size }) => sum + size, manifestBytes.length + configBytes.length);
+  return { digest, architecture: config.data.architecture, bytes, layers };
 }
 
 async function onlyManifest(dir: string): Promise<string> {
@@ -78,14 +95,6 @@ function parseManifest(bytes: Uint8Array, digest: string): z.infer<typeof manife
     });
   }
   throw refused(`${digest} is no OCI image manifest.`);
-}
-
-async function readDocument(dir: string, digest: string, what: string): Promise<Uint8Array> {
-  const bytes = await readSmall(blobPath(dir, digest));
-  if (bytes === undefined) throw missing(digest, what);
-  const actual = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-  if (actual !== digest) throw mismatch(what, digest, actual);
-  return bytes;
 }
 
 async function checkBlob(

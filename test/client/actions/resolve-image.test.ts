@@ -36,7 +36,7 @@ describe("resolveImage", () => {
   it("adds a checked layout to the store under its digest, and finds it there again", async () => {
     const resolved = await resolveImage(client, `oci:${image.dir}`);
     expect(resolved).to.include({ digest: image.digest, bytes: image.bytes });
-    expect(await client.store.has(resolved.cid)).to.equal(true);
+    expect(await client.store.has(resolved.cid ?? "")).to.equal(true);
     const again = await resolveImage(client, `ipfs:${resolved.cid}@${image.digest}`);
     expect(again).to.deep.equal(resolved);
   });
