@@ -6,6 +6,7 @@ import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
 import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
+import { imagesSchema } from "./config/images.ts";
 import { offersSchema } from "./config/offers.ts";
 import { transactionsSchema } from "./config/transactions.ts";
 import { logLevels } from "./log.ts";
@@ -73,8 +74,7 @@ export const configSchema = z.strictObject({
   maxContentMiB: z.int().min(1).default(16_384),
   /** Nothing is fetched for jobs while less of the disk is free, in MiB. */
   minFreeMiB: z.int().min(0).default(1024),
-  /** Images that no job needs are dropped, least recently used first, when all of them have more MiB than this. */
-  imageCacheMiB: z.int().min(0).default(32_768),
+  images: imagesSchema.prefault({}),
   /** The most output files that a job's spec may allow itself. */
   maxOutputFiles: z.int().min(1).max(1_000_000).default(100_000),
   logLevel: z.enum(logLevels).default("info"),

@@ -4,6 +4,7 @@ import type { Address, Deployment, Hex } from "@berth/protocol";
 import type { LocalAccount } from "viem";
 import type { Attester } from "../attest/index.ts";
 import type { Engine } from "../engine/types.ts";
+import type { Images } from "../image/images.ts";
 import type { Context } from "../log.ts";
 import type { ChainStore } from "../store/chain-store.ts";
 import type { JobRow, Journal } from "../store/journal.ts";
@@ -46,6 +47,8 @@ export interface JobTools {
   content: ContentStore;
   /** Undefined when this machine cannot run containers. */
   machine: Machine | undefined;
+  /** Where images come from, and whose signatures they need. */
+  images: Images;
   /** Undefined when this node attests nothing. */
   attester: Attester | undefined;
   /** Where a job's content may be had, best first. */

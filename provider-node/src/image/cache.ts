@@ -11,6 +11,20 @@ const namePattern = /^localhost\/sha256-([0-9a-f]{64})(?::latest)?$/;
 /** An image used this lately may be waiting for its container to be made. */
 const FRESH_MS = 10 * 60_000;
 
+/** Images that this process is about to make containers of, and how many times. */
+const held = new Map<string, number>();
+
+/** Keeps an image from being dropped until disposed. */
+export function holdImage(digest: string): Disposable {
+  const change = (by: number) => {
+    const count = (held.get(digest) ?? 0) + by;
+    if (count > 0) held.set(digest, count);
+    else held.delete(digest);
+  };
+  change(1);
+  return { [Symbol.dispose]: () => change(-1) };
+}
+
 /** Notes that an image is needed now; across restarts. */
 export function noteUse(digest: string, store: PodmanStore): void {
   const file = usageFile(digest, store);
@@ -22,7 +36,7 @@ export function noteUse(digest: string, store: PodmanStore): void {
 
 /**
  * Drops images, least recently used first, until those left have at most `maxBytes` together. One that a container is made
- * of, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
+ * of, that is held, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
  */
 export async function evictImages(maxBytes: number, store: PodmanStore, { signal }: Context): Promise<string[]> {
   const { exitCode, stdout } = await store.run(["images", "--format=json"], { signal });
@@ -37,6 +51,7 @@ export async function evictImages(maxBytes: number, store: PodmanStore, { signal
   const gone: string[] = [];
   for (const { digest, bytes, usedAt } of images.sort((a, b) => a.usedAt - b.usedAt)) {
     if (total <= maxBytes || Date.now() - usedAt < FRESH_MS) break;
+    if (held.has(digest)) continue;
     // Without --force podman refuses while a container is made of it.
     const removed = await store.run(["rmi", imageName(digest)], { signal });
     if (removed.exitCode !== 0) continue;

@@ -14,7 +14,7 @@ const CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar";
 const layerTypes = [LAYER_TYPE, `${LAYER_TYPE}+gzip`, `${LAYER_TYPE}+zstd`] as const;
 /** Manifest and config are documents, not data. */
-const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
+export const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 
 const descriptor = z.object({
   mediaType: z.string(),
@@ -36,6 +36,19 @@ const configSchema = z.object({
   architecture: z.string(),
   rootfs: z.object({ type: z.literal("layers"), diff_ids: z.array(digestSchema) }),
 });
+
+/** A list of platforms, each with a manifest of its own. */
+const indexSchema = z.object({
+  manifests: z.array(
+    z.object({
+      digest: digestSchema,
+      platform: z.object({ os: z.string(), architecture: z.string(), variant: z.string().optional() }).optional(),
+    }),
+  ),
+});
+const MAX_PLATFORMS_NAMED = 12;
+
+export type Manifest = z.infer<typeof manifestSchema>;
 
 export interface ImageLimits {
   /** Manifest, config and layers as stored. */
@@ -82,13 +95,7 @@ export async function verifyOciLayout(
   for (const folder of [dir, join(dir, "blobs"), join(dir, "blobs/sha256")]) await mustBeFolder(folder);
 
   const manifest = await readDocument(dir, { digest: manifestDigest, what: "manifest" }, context);
-  const { config, layers } = parseDocument(manifestSchema, manifest, manifestDigest, "manifest");
-  const bytes = manifest.length + config.size + layers.reduce((sum, layer) => sum + layer.size, 0);
-  if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes, "stored");
-  const foreign = [config, ...layers].find(({ urls }) => urls !== undefined);
-  if (foreign)
-    throw refused(`The blob ${foreign.digest} is said to be elsewhere (urls); all bytes must be in the layout.`);
-
+  const { config, layers, bytes } = parseManifest(manifest, manifestDigest, limits.maxBytes);
   const configBytes = await readDocument(dir, { digest: config.digest, size: config.size, what: "config" }, context);
   const { architecture, rootfs } = parseDocument(configSchema, configBytes, config.digest, "config");
   if (rootfs.diff_ids.length !== layers.length) {
@@ -108,6 +115,22 @@ export async function verifyOciLayout(
     unpackedBytes,
     manifest,
   };
+}
+
+/**
+ * Reads a platform manifest. The caller has checked, or checks, that the bytes are those of `digest`.
+ * @returns what it names, and `bytes`: of manifest, config and layers together
+ * @throws MarketError IMAGE_REFUSED (an index names its platforms), IMAGE_TOO_LARGE
+ */
+export function parseManifest(manifest: Uint8Array, digest: string, maxBytes: number): Manifest & { bytes: number } {
+  const parsed = parseDocument(manifestSchema, manifest, digest, "manifest");
+  const { config, layers } = parsed;
+  const bytes = manifest.length + config.size + layers.reduce((sum, layer) => sum + layer.size, 0);
+  if (bytes > maxBytes) throw tooLarge(bytes, maxBytes, "stored");
+  const foreign = [config, ...layers].find(({ urls }) => urls !== undefined);
+  if (foreign)
+    throw refused(`The blob ${foreign.digest} is said to be elsewhere (urls); all bytes must be in the layout.`);
+  return { ...parsed, bytes };
 }
 
 type Layer = z.infer<typeof manifestSchema>["layers"][number];
@@ -232,18 +255,32 @@ async function mustBeFolder(path: string): Promise<void> {
 function parseDocument<T>(schema: z.ZodType<T>, bytes: Uint8Array, digest: string, what: "manifest" | "config"): T {
   const value = parseImageJson(bytes, what);
   if (what === "manifest" && typeof value === "object" && value !== null && "manifests" in value) {
-    throw refused(`${digest} is an image index for several platforms.`, "Name the manifest of one platform.");
+    throw refused(
+      `${digest} is an image index for several platforms${platformsOf(value)}.`,
+      "Name the manifest of one platform.",
+    );
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw refused(`The ${what} ${digest} is not one of an OCI image: ${z.prettifyError(parsed.error)}`);
 }
 
+function platformsOf(value: unknown): string {
+  const index = indexSchema.safeParse(value);
+  if (!index.success || index.data.manifests.length === 0) return "";
+  const named = index.data.manifests.slice(0, MAX_PLATFORMS_NAMED).map(({ digest, platform }) => {
+    const { os, architecture, variant } = platform ?? {};
+    const words = [os, architecture, variant].filter((word) => word !== undefined && /^[\w.-]{1,32}$/.test(word));
+    return words.length === 0 ? digest : `${digest} (${words.join("/")})`;
+  });
+  return `; name one of them: ${named.join(", ")}`;
+}
+
 function mustMatch(expected: string, actual: string, what: string): void {
   if (expected !== actual) throw mismatch(expected, actual, what);
 }
 
-function mismatch(expected: string, actual: string, what: string): MarketError {
+export function mismatch(expected: string, actual: string, what: string): MarketError {
   return new MarketError("IMAGE_DIGEST_MISMATCH", `The ${what} should be ${expected}, but the bytes are ${actual}.`, {
     hint: "The bytes are not those that were named. Fetch them from another source, or correct the digest.",
   });

@@ -18,6 +18,8 @@ import { limitsFor } from "../core/offer.ts";
 import type { JobTools, Machine, Self } from "../core/ports.ts";
 import { publicPhase } from "../core/states.ts";
 import { startNodeServer } from "../http/server.ts";
+import { peersFor } from "../image/fetch/peer.ts";
+import { openImages } from "../image/images.ts";
 import type { Context } from "../log.ts";
 import { interfaceName } from "../mesh/interface-name.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
@@ -178,6 +180,14 @@ async function assemble(
   const stagingDir = join(config.dataDir, "staging");
   await mkdir(stagingDir, { recursive: true, mode: 0o711 });
   const allowPrivate = config.content.allowPrivateSources;
+  const images = openImages({
+    dir: join(config.dataDir, "images"),
+    settings: config.images,
+    allowPrivate,
+    minFreeBytes: config.minFreeMiB * 2 ** 20,
+    peersFor: (digest) => peersFor(digest, chain.nodes(), me, { now: now(), allowPrivate }),
+    now,
+  });
   const sourceOptions = { indexers: config.indexers, gateways: config.contentGateways, allowPrivate, chain, now };
   const tools: JobTools = {
     self,
@@ -188,6 +198,7 @@ async function assemble(
     outbox,
     content,
     machine,
+    images,
     attester: config.attestation.type === "none" ? undefined : createAttester(config.attestation, { log }),
     sourcesOf: (job, own) => sourcesOf(job, sourceOptions, own),
     stagingDir,
@@ -367,15 +378,17 @@ function phaseOf(journal: Journal, runner: Runner | undefined, jobId: string, re
   };
 }
 
-function collectGarbage(config: Config, { content, machine, now }: JobTools, own: Context): void {
+function collectGarbage(config: Config, { content, machine, images, now }: JobTools, own: Context): void {
   const { signal, log } = own;
   const collect = async () => {
     const gone = await content.gc(now(), { signal });
     if (gone.blocks > 0) log.info(gone, "old content removed");
     const { bavail, bsize } = statfsSync(config.dataDir);
     const isTight = bavail * bsize < 2 * config.minFreeMiB * 2 ** 20;
-    const images = await machine?.evictImages(isTight ? 0 : config.imageCacheMiB * 2 ** 20, own);
-    if (images !== undefined && images.length > 0) log.info({ images }, "unused images removed");
+    const dropped = await machine?.evictImages(isTight ? 0 : config.images.cacheMiB * 2 ** 20, own);
+    if (dropped !== undefined && dropped.length > 0) log.info({ images: dropped }, "unused images removed");
+    const blobBytes = await images.evict(isTight);
+    if (blobBytes > 0) log.info({ bytes: blobBytes }, "unused blobs of images removed");
   };
   let last = Promise.resolve();
   const timer = setInterval(() => {

@@ -1,13 +1,14 @@
 import { statfsSync } from "node:fs";
 import { mkdir, opendir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fetchContent } from "@berth/content";
+import { fetchContent, type Source } from "@berth/content";
 import { digestToCid, MarketError, type Outcome, type Spec } from "@berth/protocol";
 import { attemptName } from "../core/attempt-name.ts";
 import { readSpec } from "../core/check-spec.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools, Machine } from "../core/ports.ts";
 import type { AttemptSpec } from "../engine/types.ts";
+import { holdImage } from "../image/cache.ts";
 import type { Context } from "../log.ts";
 import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { boundedBy, STEP_OVERDUE } from "./deadline.ts";
@@ -16,6 +17,10 @@ const MAX_SPEC_BYTES = 256 * 1024;
 /** Folders and files of the image layout and the inputs of one attempt: this many for each MiB, and never more than the last. */
 const ENTRIES_PER_MIB = 64;
 const [LEAST_ENTRIES, MOST_ENTRIES] = [1024, 1_000_000];
+/** Files of an OCI layout that did not come as one folder from IPFS: its blobs, at most, and two more. */
+const LAYOUT_ENTRIES = 132;
+/** Whose pin keeps an image's layout for other nodes. */
+const SHARE_OWNER = "image";
 
 /** What one attempt may still bring onto this machine's disk: its image and all its inputs share it. */
 interface Budget {
@@ -42,6 +47,8 @@ export async function prepareAttempt(
     const spec = await inTime(startBy(), tools, context, (own) => fetchSpec(job, tools, own));
     facts = { ...facts, spec };
     assertServed(spec, tools);
+    // Until a container is made of it, nothing else says that the image is needed.
+    using _held = holdImage(spec.image.digest);
     await inTime(startBy(), tools, context, async (own) => {
       facts = { ...facts, inBytes: await fetchAll(job, attempt, spec, tools, own) };
       await makeContainer(job, attempt, spec, tools, own);
@@ -89,7 +96,7 @@ function assertRoom({ stagingDir, minFreeBytes }: JobTools): void {
   const { bavail, bsize } = statfsSync(stagingDir);
   if (!(bavail * bsize < minFreeBytes)) return;
   throw new MarketError("DISK_LOW", `Less than ${Math.round(minFreeBytes / 2 ** 20)} MiB of the disk are free.`, {
-    hint: "Free some space, or lower maxContentMiB, imageCacheMiB or minFreeMiB.",
+    hint: "Free some space, or lower maxContentMiB, images.cacheMiB or minFreeMiB.",
     retryable: true,
   });
 }
@@ -126,26 +133,62 @@ async function fetchAll(
   tools: JobTools,
   context: Context,
 ): Promise<number> {
-  const machine = machineOf(tools);
   const staging = stagingOf(attempt, tools);
   const budget = budgetOf(tools);
   await mkdir(staging, { recursive: true, mode: 0o711 });
-  let bytes = 0;
-  const { digest, cid } = spec.image;
-  if (!(await machine.hasImage(digest, context))) {
-    const layout = join(staging, "image");
-    const maxBytes = budget.bytes;
-    try {
-      bytes += await bring(cid, layout, budget, job, tools, context);
-      await machine.importImage(layout, digest, context, maxBytes);
-    } finally {
-      await rm(layout, { recursive: true, force: true });
-    }
-  }
+  let bytes = await bringImage(spec.image, join(staging, "image"), budget, job, tools, context);
   for (const [at, input] of spec.inputs.entries()) {
     bytes += await bring(input.cid, inputDir(attempt, at, tools), budget, job, tools, context);
   }
   return bytes;
+}
+
+/** Sees to it that the image is in the engine's store, and takes what that needed off the budget. Returns the bytes fetched. */
+async function bringImage(
+  image: Spec["image"],
+  target: string,
+  budget: Budget,
+  job: JobRow,
+  tools: JobTools,
+  context: Context,
+): Promise<number> {
+  const machine = machineOf(tools);
+  const { images } = tools;
+  const { digest } = image;
+  if (images.isAccepted(digest) && (await machine.hasImage(digest, context))) {
+    await share(image, tools, context);
+    return 0;
+  }
+  const maxBytes = budget.bytes;
+  let left: Budget | undefined;
+  const fromIpfs = async (cid: string) => {
+    left = { ...budget };
+    return await bring(cid, target, left, job, tools, context, images.peersFor(digest));
+  };
+  const use = (layout: string) => machine.importImage(layout, digest, context, maxBytes);
+  try {
+    const bytes = await images.bring(image, { target, maxBytes, fromIpfs, use }, context);
+    const spent = { bytes: maxBytes - bytes, entries: budget.entries - LAYOUT_ENTRIES };
+    Object.assign(budget, left ?? spent);
+    await share(image, tools, context);
+    return bytes;
+  } catch (cause) {
+    const isLate = context.signal.aborted && isOverdue(context.signal.reason);
+    if (!isLate) throw cause;
+    throw new MarketError("CONTENT_UNAVAILABLE", `No place delivered the image ${digest}.`, { retryable: true, cause });
+  }
+}
+
+/** Keeps an image that came from IPFS for other nodes, for a while. That it cannot be kept is no reason not to run it. */
+async function share({ cid }: Spec["image"], { images, content }: JobTools, { signal, log }: Context): Promise<void> {
+  const until = images.shareUntil();
+  if (cid === undefined || until === undefined) return;
+  try {
+    if (await content.has(cid, { signal })) await content.pin(cid, until, { owner: SHARE_OWNER, signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn({ err: error, cid }, "image is not kept for other nodes");
+  }
 }
 
 function budgetOf({ maxContentBytes }: JobTools): Budget {
@@ -161,9 +204,10 @@ async function bring(
   job: JobRow,
   tools: JobTools,
   context: Context,
+  also: readonly Source[] = [],
 ): Promise<number> {
   const { signal } = context;
-  const fetched = await fetch(cid, budget.bytes, job, tools, context);
+  const fetched = await fetch(cid, budget.bytes, job, tools, context, also);
   // A crash may have left an older copy, or half of one.
   await rm(target, { recursive: true, force: true });
   const limits = { maxBytes: budget.bytes, maxEntries: budget.entries, signal };
@@ -215,10 +259,17 @@ function attemptSpecOf(job: JobRow, attempt: AttemptRow, spec: Spec, tools: JobT
 }
 
 /** Where a source is and what it answered is for this node's log alone: requesters choose whom we ask. */
-async function fetch(cid: string, maxBytes: number, job: JobRow, tools: JobTools, context: Context): Promise<number> {
+async function fetch(
+  cid: string,
+  maxBytes: number,
+  job: JobRow,
+  tools: JobTools,
+  context: Context,
+  also: readonly Source[] = [],
+): Promise<number> {
   const { signal, log } = context;
   try {
-    const sources = await tools.sourcesOf(job, context);
+    const sources = [...(await tools.sourcesOf(job, context)), ...also];
     const { size, source } = await fetchContent(cid, { sources, store: tools.content, maxBytes, signal, log });
     return source === undefined ? 0 : size;
   } catch (cause) {
@@ -253,6 +304,7 @@ const imageFaults = [
   "IMAGE_REFERENCE_REFUSED",
   "IMAGE_REFUSED",
   "IMAGE_TOO_LARGE",
+  "IMAGE_UNSIGNED",
 ];
 const contentFaults = ["CONTENT_TOO_LARGE", "CONTENT_INVALID", "CONTENT_UNSAFE", "CID_INVALID"];
 
