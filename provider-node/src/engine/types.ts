@@ -86,6 +86,14 @@ export interface AttemptLogs {
   stderr: CapturedLog;
 }
 
+export type LogStream = "stdout" | "stderr";
+
+/** One stream of an attempt from its beginning on, read while it is written. */
+export interface LiveLog {
+  /** The next bytes, in pieces of some hundred KiB; none when the job has written no more yet, or up to the cap. */
+  read(): Promise<Buffer>;
+}
+
 /** What this machine can do, found out by running. */
 export interface EngineFacts {
   engine: "podman";
@@ -119,6 +127,8 @@ export interface Engine {
   /** Resolves when the attempt is no longer running. Watches the monitor process, never a stored status alone. */
   wait(name: string, context: Context): Promise<AttemptState>;
   logs(name: string, context: Context): Promise<AttemptLogs>;
+  /** A stream of an attempt that runs. Absent: what a job writes can be read here only after its end. */
+  liveLog?(name: string, stream: LogStream): LiveLog;
   /** TERM, then KILL after `graceMs`. */
   stop(name: string, graceMs: number, context: Context): Promise<void>;
   kill(name: string, context: Context): Promise<void>;
