@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { createReadStream, createWriteStream, statSync, type WriteStream } from "node:fs";
 import { join } from "node:path";
-import type { AttemptLogs, CapturedLog } from "./types.ts";
+import type { AttemptLogs, CapturedLog, LogStream } from "./types.ts";
 
 /** `<time> <stream> <P or F> <text>`: F ends a line of the job, P is a piece without its newline. */
 const HEADER = /^\S+ (stdout|stderr) ([PF]) /;
 /** The monitor writes records of at most 8 KiB of text. */
-const MAX_RECORD_BYTES = 64 * 1024;
+export const MAX_RECORD_BYTES = 64 * 1024;
 const NEWLINE = Buffer.from("\n");
 
 /**
@@ -22,17 +22,42 @@ export async function splitLog(
     stdout: openSink(join(outDir, "stdout.log"), maxBytes),
     stderr: openSink(join(outDir, "stderr.log"), maxBytes),
   };
-  for await (const record of records(rawPath)) {
-    const match = HEADER.exec(record.subarray(0, 64).toString("latin1"));
-    if (!match) continue; // torn where the volume ran full
-    const sink = sinks[match[1] as "stdout" | "stderr"];
-    await sink.write(record.subarray(match[0].length), match[2] === "F");
+  for await (const line of records(rawPath)) {
+    const record = parseRecord(line);
+    if (record !== undefined) await sinks[record.stream].write(record);
   }
   return { stdout: await sinks.stdout.close(full), stderr: await sinks.stderr.close(full) };
 }
 
+/** One line of the monitor's log. */
+export interface LogRecord {
+  stream: LogStream;
+  text: Buffer;
+  /** The line of the job ends here. */
+  endsLine: boolean;
+}
+
+/** Undefined for a line that is torn where the volume ran full. */
+export function parseRecord(line: Buffer): LogRecord | undefined {
+  const match = HEADER.exec(line.subarray(0, 64).toString("latin1"));
+  if (!match) return undefined;
+  return { stream: match[1] as LogStream, text: line.subarray(match[0].length), endsLine: match[2] === "F" };
+}
+
+/** Turns the records of one stream, in their order, back into the bytes that the job wrote. */
+export function createJoiner(): (record: LogRecord) => Buffer[] {
+  let inLine = false;
+  let owed = false; // a newline the monitor may have added itself when the stream ended inside a line
+  return ({ text, endsLine }) => {
+    const before = owed ? [NEWLINE] : [];
+    owed = endsLine && inLine && text.length === 0;
+    inLine = !endsLine;
+    return [...before, text, ...(endsLine && !owed ? [NEWLINE] : [])];
+  };
+}
+
 interface Sink {
-  write(text: Buffer, endsLine: boolean): Promise<void>;
+  write(record: LogRecord): Promise<void>;
   close(full: boolean): Promise<CapturedLog>;
 }
 
@@ -40,8 +65,7 @@ function openSink(path: string, maxBytes: number): Sink {
   const file = createWriteStream(path, { mode: 0o600 });
   let bytes = 0;
   let truncated = false;
-  let inLine = false;
-  let owed = false; // a newline the monitor may have added itself when the stream ended inside a line
+  const joined = createJoiner();
   const put = async (data: Buffer) => {
     const kept = data.subarray(0, maxBytes - bytes);
     if (kept.length < data.length) truncated = true;
@@ -49,12 +73,8 @@ function openSink(path: string, maxBytes: number): Sink {
     if (kept.length > 0 && !file.write(kept)) await once(file, "drain");
   };
   return {
-    write: async (text, endsLine) => {
-      if (owed) await put(NEWLINE);
-      owed = endsLine && inLine && text.length === 0;
-      await put(text);
-      if (endsLine && !owed) await put(NEWLINE);
-      inLine = !endsLine;
+    write: async (record) => {
+      for (const piece of joined(record)) await put(piece);
     },
     close: async (full) => {
       await finish(file);

@@ -8,6 +8,7 @@ import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
 import { splitLog } from "./k8s-log.ts";
 import type { Made } from "./ledger.ts";
+import { openLiveLog } from "./live-log.ts";
 import type { PodmanStore } from "./podman-store.ts";
 import { attemptHash, policyHash, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, Usage } from "./types.ts";
@@ -261,6 +262,7 @@ export function createPodmanEngine({ store, runId, nodeId }: PodmanEngineOptions
       const full = bavail * bsize < 64 * 1024;
       return splitLog(logPath, folder, { maxBytes: SANDBOX_POLICY.maxLogBytes, full });
     },
+    liveLog: (name, stream) => openLiveLog(placesOf(recordOf(name).spec).logPath, stream, SANDBOX_POLICY.maxLogBytes),
     stop: (name, graceMs, context) => end(name, ["stop", `--time=${Math.ceil(graceMs / 1000)}`], context),
     kill: (name, context) => end(name, ["kill", "--signal=KILL"], context),
     usage: async (name, context) => {
