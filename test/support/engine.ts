@@ -39,7 +39,9 @@ export function openTestMachine(engine: EngineConfig, dataDir: string): Promise<
 }
 
 export async function openBench(config: EngineConfig): Promise<EngineBench> {
-  const dataDir = mkdtempSync(join(tmpdir(), "berth-Engine-"));
+  // What a test puts into an input folder after the start must be seen by another machine too.
+  const parent = config.type === "slurm" ? config.slurm.sharedDir : tmpdir();
+  const dataDir = mkdtempSync(join(parent, "berth-Engine-"));
   const image = await busyboxImage();
   const machine = await openTestMachine(config, dataDir);
   const { engine } = machine;

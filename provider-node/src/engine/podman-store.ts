@@ -124,7 +124,7 @@ function dropIfEmpty(folder: string): void {
 }
 
 /** Our own configuration files, so that the machine's cannot add mounts, devices, variables or hooks to a job. */
-function writeConfig(folder: string, runFolder: string, driver: string): Record<string, string> {
+export function writeConfig(folder: string, runFolder: string, driver: string): Record<string, string> {
   const conf = join(folder, "conf");
   mkdirSync(join(conf, "hooks"), { recursive: true });
   const files = {

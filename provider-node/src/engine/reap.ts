@@ -3,6 +3,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { createPodmanEngine } from "./podman.ts";
 import { openPodmanStore } from "./podman-store.ts";
+import { reapSlurm } from "./slurm.ts";
 import type { Context } from "./types.ts";
 
 /** Reaping a handful of containers takes seconds; a hung mount must not hold up the next start for ever. */
@@ -19,6 +20,7 @@ export async function reapEngine(
 ): Promise<void> {
   const doctors = existsSync(dataDir) ? readdirSync(dataDir).filter((name) => name.startsWith("doctor-")) : [];
   for (const home of [...doctors.map((name) => join(dataDir, name)), dataDir]) {
+    await reapSlurm(home, context);
     if (!existsSync(join(home, "engine/ledger.jsonl"))) continue;
     const store = await openPodmanStore(home, context);
     const engine = createPodmanEngine({ store, runId: "reap", nodeId: "reap" });

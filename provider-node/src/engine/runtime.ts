@@ -49,7 +49,8 @@ async function tryRuntime(runtime: string, folder: string, { signal }: Context):
   }
 }
 
-function trueBundle(id: string): object {
+/** The OCI bundle configuration of `/bin/true` in a limited cgroup of its own. */
+export function trueBundle(id: string): object {
   const mounts = SYSTEM_FOLDERS.filter((path) => existsSync(path)).map((path) => ({
     destination: path,
     source: path,

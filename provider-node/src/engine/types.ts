@@ -96,7 +96,7 @@ export interface LiveLog {
 
 /** What this machine can do, found out by running. */
 export interface EngineFacts {
-  engine: "podman";
+  engine: "podman" | "slurm";
   version: string;
   /** The OCI runtime that really ran a process here. */
   runtime: string;

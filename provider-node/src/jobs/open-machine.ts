@@ -1,7 +1,10 @@
 import type { EngineConfig } from "../config/engine.ts";
+import type { SlurmConfig } from "../config/slurm.ts";
 import type { Machine } from "../core/ports.ts";
 import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
+import { policyHash } from "../engine/sandbox-policy.ts";
+import { openSlurmEngine } from "../engine/slurm.ts";
 import { evictImages, noteUse } from "../image/cache.ts";
 import { importImage } from "../image/import.ts";
 import { imageName } from "../image/name.ts";
@@ -27,6 +30,8 @@ export async function openMachine(options: MachineOptions, context: Context): Pr
   switch (options.engine.type) {
     case "podman":
       return await openPodman(options, context);
+    case "slurm":
+      return await openSlurm({ ...options, slurm: options.engine.slurm }, context);
   }
 }
 
@@ -49,6 +54,23 @@ async function openPodman({ dataDir, runId, nodeId }: MachineOptions, context: C
       noteUse(digest, store);
     },
     evictImages: (maxBytes, own) => evictImages(maxBytes, store, own),
+  };
+}
+
+/** What compute nodes can do is not asked here: a full cluster must not keep the node from its running jobs. */
+async function openSlurm(options: MachineOptions & { slurm: SlurmConfig }, context: Context): Promise<Machine> {
+  const { dataDir, slurm, runId, nodeId } = options;
+  const { engine, images, needed } = await openSlurmEngine({ dataDir, slurm, runId, nodeId }, context);
+  return {
+    engine,
+    policyHash: policyHash(),
+    hasImage: async (digest) => {
+      const isHere = images.idOf(digest) !== undefined;
+      if (isHere) images.noteUse(digest);
+      return isHere;
+    },
+    importImage: (layoutDir, digest, own, maxBytes) => images.add(layoutDir, digest, limitsOf(maxBytes), own),
+    evictImages: (maxBytes) => images.evict(maxBytes, needed()),
   };
 }
 

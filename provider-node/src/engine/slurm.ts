@@ -1,0 +1,436 @@
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { MarketError } from "@berth/protocol";
+import type { SlurmConfig } from "../config/slurm.ts";
+import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
+import { splitLog } from "./k8s-log.ts";
+import { attemptHash, policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
+import { openSlurmCluster, type SlurmCluster } from "./slurm-cluster.ts";
+import { type Inspected, inspectedSchema, neverRan, readEnd, readFields, slurmStateOf, usageOf } from "./slurm-end.ts";
+import { type SharedImages, sharedImages } from "./slurm-images.ts";
+import { misfit } from "./slurm-partition.ts";
+import { shareScript, writeJob, writeProbe } from "./slurm-script.ts";
+import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, EngineFacts } from "./types.ts";
+import { closeVolume, detectVolumeKind, openVolume, type VolumeKind } from "./volume.ts";
+
+const MIB = 1024 * 1024;
+/** By which what a killed node left is found. */
+const OPTIONS = "engine/slurm/options.json";
+/** How often the shared folder is looked at for an end; no question to Slurm. */
+const LOOK_MS = 200;
+/** A full cluster has no place for a probe. */
+const PROBE_PATIENCE_MS = 60_000;
+/** For the signal's way through Slurm, and for bringing the outputs home. */
+const STOP_SLACK_MS = 60_000;
+/** A job that hangs on a node which does not answer is Slurm's to end. */
+const LEAVE_PATIENCE_MS = 60_000;
+const LOG_FULL_BYTES = 64 * 1024;
+
+export interface SlurmEngineOptions {
+  dataDir: string;
+  slurm: SlurmConfig;
+  runId: string;
+  nodeId: string;
+}
+
+/** The engine, and the images that its compute nodes load. */
+export interface SlurmEngine {
+  engine: Engine;
+  images: SharedImages;
+  /** Digests of the images of attempts that are not cleaned up. */
+  needed(): string[];
+}
+
+/**
+ * Runs attempts as batch jobs of a Slurm cluster, each in podman on one compute node. What happened is what the compute node
+ * wrote on the shared folder; Slurm is asked only whether a job is still there.
+ */
+export async function openSlurmEngine(options: SlurmEngineOptions, context: Context): Promise<SlurmEngine> {
+  const { dataDir, slurm } = options;
+  if (process.getuid?.() !== 0) {
+    throw new MarketError("ENGINE_NEEDS_ROOT", "The Slurm engine needs root, here and for its jobs.", {
+      hint: "Start the node as root; the partition must not have DisableRootJobs.",
+    });
+  }
+  mkdirSync(dataDir, { recursive: true, mode: 0o711 });
+  const id = createHash("sha256").update(realpathSync(dataDir)).digest("hex").slice(0, 12);
+  const home = join(slurm.sharedDir, `node-${id}`);
+  const mounts = dirname(join(realpathSync(dataDir), OPTIONS));
+  mkdirSync(join(home, "attempts"), { recursive: true, mode: 0o711 });
+  mkdirSync(mounts, { recursive: true, mode: 0o711 });
+  writeFileSync(join(dataDir, OPTIONS), JSON.stringify(options));
+  const script = shareScript(home);
+  const cluster = openSlurmCluster(slurm);
+  const images = sharedImages(join(home, "images"));
+  const volume = await detectVolumeKind(mounts, context);
+  const engine = createSlurmEngine({ ...options, id, home, mounts, script, cluster, images, volume });
+  const records = attemptRecords(join(home, "attempts"));
+  const needed = () => engine.list().flatMap(({ name }) => records.read(name)?.spec.imageDigest ?? []);
+  return { engine, images, needed };
+}
+
+/** Ends every attempt of the node whose data is in `dataDir`. Nothing happens where this engine was never opened. */
+export async function reapSlurm(dataDir: string, context: Context): Promise<void> {
+  const file = join(dataDir, OPTIONS);
+  if (!existsSync(file)) return;
+  const options = JSON.parse(readFileSync(file, "utf8")) as SlurmEngineOptions;
+  const { engine } = await openSlurmEngine(options, context);
+  await engine.reap([], context);
+  await engine.release(context);
+}
+
+interface Parts extends SlurmEngineOptions {
+  id: string;
+  home: string;
+  mounts: string;
+  script: string;
+  cluster: SlurmCluster;
+  images: SharedImages;
+  /** What can be mounted here, for outputs come back in it. */
+  volume: VolumeKind;
+}
+
+function createSlurmEngine(parts: Parts): Engine {
+  const { slurm, id, home, mounts, script, cluster, images } = parts;
+  const records = attemptRecords(join(home, "attempts"));
+  const goneSince = new Map<string, number>();
+
+  const recordOf = (name: string): AttemptRecord => {
+    const record = records.read(name);
+    if (record) return record;
+    throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, { hint: "Call prepare first." });
+  };
+  const fileOf = (name: string, file: string) => join(records.folderOf(name), file);
+  const read = (name: string, file: string) => {
+    const path = fileOf(name, file);
+    return existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  };
+  const endOf = (name: string) => {
+    const text = read(name, "exit");
+    return text === undefined ? undefined : readEnd(text);
+  };
+
+  const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
+    const known = records.read(spec.name);
+    if (known && attemptHash(known.spec) !== attemptHash(spec)) {
+      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
+        hint: "Give the new attempt its own number.",
+      });
+    }
+    if (known?.containerId || known?.end) return;
+    const imageId = images.idOf(spec.imageDigest);
+    if (imageId === undefined) {
+      throw new MarketError("IMAGE_NOT_IMPORTED", `The image ${spec.imageDigest} is not in this node's store.`, {
+        hint: "Import it before preparing the attempt.",
+      });
+    }
+    await mustFit(spec, context);
+    const folder = records.folderOf(spec.name);
+    const isShared = (dir: string) => realpathSync(dir).startsWith(`${realpathSync(slurm.sharedDir)}/`);
+    const inputs = spec.inputs.map(({ hostDir }, at) =>
+      isShared(hostDir) ? hostDir : join(folder, "inputs", String(at)),
+    );
+    const place = { ...parts, folder, imageId, inputs };
+    mkdirSync(folder, { recursive: true, mode: 0o711 });
+    const batch = writeJob(spec, script, place, slurm); // refuses what the sandbox cannot hold, before anything is recorded
+    records.write({ spec, imageId });
+    for (const [at, { hostDir }] of spec.inputs.entries()) {
+      if (inputs[at] === hostDir) continue;
+      mkdirSync(join(folder, "inputs"), { recursive: true, mode: 0o711 });
+      cpSync(hostDir, inputs[at] as string, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    }
+    images.noteUse(spec.imageDigest);
+    records.write({ spec, imageId, containerId: batch });
+    context.log.info({ attempt: spec.name, job: spec.jobId }, "attempt prepared");
+  };
+
+  const secondsOf = ({ maxSeconds }: AttemptSpec) => maxSeconds + slurm.marginSeconds;
+
+  const mustFit = async (spec: AttemptSpec, context: Context): Promise<void> => {
+    const why = misfit(await cluster.partition(context), { ...spec.resources, seconds: secondsOf(spec) });
+    if (why === undefined) return;
+    throw new MarketError("ENGINE_JOB_TOO_LARGE", `The attempt does not fit the partition ${slurm.partition}: ${why}`);
+  };
+
+  /** Resolves when the container has started: a job may wait in Slurm's queue, and leaves it when `signal` comes first. */
+  const start = async (name: string, context: Context): Promise<void> => {
+    const { phase } = await inspect(name, context);
+    if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
+    if (phase !== "created") return;
+    refuseFailed(name);
+    if (!(await isQueued(name, context))) await submit(name, context);
+    try {
+      while (!existsSync(fileOf(name, "running")) && !existsSync(fileOf(name, "exit"))) {
+        await pause(LOOK_MS, undefined, { signal: context.signal });
+        const state = await inspect(name, context);
+        if (state.phase === "exited" || state.phase === "lost") return;
+        if (!existsSync(fileOf(name, "claim")) && !(await isQueued(name, context))) await submit(name, context);
+      }
+    } catch (error) {
+      if (context.signal.aborted && !existsSync(fileOf(name, "claim")))
+        await cluster.cancel(name, { signal: AbortSignal.timeout(10_000) }, { onlyPending: true });
+      throw error;
+    }
+    refuseFailed(name);
+    context.log.info({ attempt: name, ...readFields(read(name, "started") ?? "") }, "attempt started");
+  };
+
+  const isQueued = async (name: string, context: Context) =>
+    (await cluster.find(name, context)).some(({ isLive }) => isLive);
+
+  const submit = async (name: string, context: Context): Promise<void> => {
+    const { spec, containerId: batch = "" } = recordOf(name);
+    records.write({ ...recordOf(name), startIntent: { bootId: "" } });
+    const { cpuMilli, memoryMiB, gpus } = spec.resources;
+    const order = { name, comment: `berth:${id}`, script: batch, cpus: Math.ceil(cpuMilli / 1000), memoryMiB, gpus };
+    const job = await cluster.submit({ ...order, seconds: secondsOf(spec) }, context);
+    context.log.info({ attempt: name, slurmJob: job }, "attempt submitted to Slurm");
+  };
+
+  /** The compute node could not even start the container: nothing has run, so the attempt may be submitted again. */
+  const refuseFailed = (name: string): void => {
+    const failed = endOf(name)?.failed;
+    if (failed === undefined || recordOf(name).end) return;
+    for (const file of ["running", "started", "exit", "claim"])
+      rmSync(fileOf(name, file), { recursive: true, force: true });
+    throw new MarketError("ENGINE_FAILED", `Starting the container failed: ${failed.trim()}.`, { retryable: true });
+  };
+
+  const inspect = async (name: string, context: Context): Promise<AttemptState> => {
+    const before = records.read(name);
+    if (!before) return { phase: "absent" };
+    if (before.end) return before.end.state;
+    if (!before.startIntent) return { phase: "created" };
+    const isClaimed = existsSync(fileOf(name, "claim"));
+    let end = endOf(name);
+    let isGone = false;
+    let nodeAnswers = true;
+    const started = readFields(read(name, "started") ?? "");
+    if (isClaimed && end === undefined) {
+      isGone = !(await isQueued(name, context));
+      if (isGone && started["node"]) nodeAnswers = await cluster.answers(started["node"], context);
+      end = endOf(name); // it may have ended between the two looks
+    }
+    if (!isGone) goneSince.delete(name);
+    else if (!goneSince.has(name)) goneSince.set(name, Date.now());
+    const record = records.read(name); // someone else may have stopped it meanwhile, or seen its end
+    if (!record) return { phase: "absent" };
+    if (record.end) return record.end.state;
+    const inspected = inspectedOf(name);
+    const now = new Date();
+    const state = slurmStateOf({
+      isClaimed,
+      end,
+      inspected,
+      startedAt:
+        inspected?.State.StartedAt ??
+        (started["startedAt"] ? new Date(Number(started["startedAt"]) * 1000) : undefined),
+      isGone,
+      goneMs: Date.now() - (goneSince.get(name) ?? Date.now()),
+      graceMs: slurm.graceSeconds * 1000,
+      nodeAnswers,
+      now,
+      cancelAt: record.cancelAt,
+      maxSeconds: record.spec.maxSeconds,
+      memoryMiB: record.spec.resources.memoryMiB,
+    });
+    if (state.phase === "exited" || state.phase === "lost") {
+      records.write({ ...record, end: { state, usage: usageOf(state, end, now) } });
+      context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode, ...started }, "attempt ended");
+    }
+    return state;
+  };
+
+  const inspectedOf = (name: string): Inspected | undefined => {
+    if (!existsSync(fileOf(name, "exit"))) return undefined; // written before it, so whole once that is there
+    const { data } = inspectedSchema.safeParse(JSON.parse(read(name, "inspect.json") || "[]"));
+    return data?.[0];
+  };
+
+  const wait = async (name: string, context: Context): Promise<AttemptState> => {
+    let silence: unknown;
+    for (;;) {
+      try {
+        const state = await inspect(name, context);
+        if (state.phase !== "running") return state;
+        silence = undefined;
+      } catch (error) {
+        context.signal.throwIfAborted();
+        if (!(error instanceof MarketError) || error.code !== "ENGINE_CLUSTER_SILENT") throw error;
+        if (silence === undefined) context.log.warn({ err: error }, "Slurm does not answer; its jobs go on");
+        silence = error;
+      }
+      const nextAt = Date.now() + slurm.pollMs;
+      while (Date.now() < nextAt && !existsSync(fileOf(name, "exit"))) {
+        await pause(LOOK_MS, undefined, { signal: context.signal });
+      }
+    }
+  };
+
+  /** Takes the claim that a batch job would need. False: a batch job has it. */
+  const withdraw = (name: string): boolean => {
+    try {
+      mkdirSync(fileOf(name, "claim"));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+      throw error;
+    }
+  };
+
+  const end = async (name: string, context: Context, graceMs?: number): Promise<void> => {
+    const { phase } = await inspect(name, context);
+    const record = records.read(name);
+    if (!record?.startIntent || (phase !== "running" && phase !== "created")) return;
+    records.write({ ...record, cancelAt: new Date() });
+    if (withdraw(name)) {
+      const state = neverRan();
+      records.write({ ...recordOf(name), end: { state, usage: usageOf(state, undefined, new Date()) } });
+      await cluster.cancel(name, context);
+      return;
+    }
+    if (graceMs === undefined) await cluster.cancel(name, context);
+    else {
+      writeFileSync(fileOf(name, "grace"), String(Math.ceil(graceMs / 1000)));
+      await cluster.tell(name, "USR1", context);
+      const patience = AbortSignal.any([context.signal, AbortSignal.timeout(graceMs + STOP_SLACK_MS)]);
+      await wait(name, { ...context, signal: patience }).catch((error: unknown) => {
+        context.signal.throwIfAborted();
+        if (!patience.aborted) throw error;
+        return cluster.cancel(name, context);
+      });
+    }
+    const after = await wait(name, context);
+    context.log.info({ attempt: name, phase: after.phase }, "attempt stopped");
+  };
+
+  const cleanup = async (name: string, context: Context): Promise<void> => {
+    const record = records.read(name);
+    const mine = join(mounts, name);
+    if (record?.startIntent && !record.end) await end(name, context);
+    if (record?.startIntent) await leaveQueue(name, context);
+    await closeVolume(mine, context);
+    rmSync(mine, { recursive: true, force: true });
+    rmSync(records.folderOf(name), { recursive: true, force: true });
+    goneSince.delete(name);
+    context.log.info({ attempt: name }, "attempt cleaned up");
+  };
+
+  /** Until nothing of that name is in Slurm: one submitted twice may wait there still. */
+  const leaveQueue = async (name: string, context: Context): Promise<void> => {
+    const until = Date.now() + LEAVE_PATIENCE_MS;
+    while (await isQueued(name, context)) {
+      if (Date.now() > until) return context.log.warn({ attempt: name }, "Slurm does not let go of a job");
+      await cluster.cancel(name, context);
+    }
+  };
+
+  const names = () => readdirSync(join(home, "attempts"));
+
+  const list = (): AttemptSummary[] =>
+    names().flatMap((name) => {
+      const spec = records.read(name)?.spec;
+      return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
+    });
+
+  return {
+    probe: async (context) => probe(parts, context),
+    prepare,
+    start,
+    inspect,
+    wait,
+    logs: async (name) => {
+      const free = endOf(name)?.logFree ?? Number.POSITIVE_INFINITY;
+      const options = { maxBytes: SANDBOX_POLICY.maxLogBytes, full: free < LOG_FULL_BYTES };
+      recordOf(name);
+      return splitLog(fileOf(name, "raw"), records.folderOf(name), options);
+    },
+    stop: (name, graceMs, context) => end(name, context, graceMs),
+    kill: (name, context) => end(name, context),
+    usage: async (name, context) => {
+      const state = await inspect(name, context);
+      return recordOf(name).end?.usage ?? usageOf(state, undefined, new Date());
+    },
+    outputDir: async (name, context) => {
+      const { spec } = recordOf(name);
+      const imagePath = fileOf(name, "out.img");
+      const mountPoint = join(mounts, name);
+      const bytes = spec.resources.diskMiB * MIB;
+      const ownerId = SANDBOX_POLICY.userNamespace.firstHostId;
+      if (existsSync(imagePath)) {
+        await openVolume({ kind: "loop-ext4", imagePath, mountPoint, bytes, inodes: 0, ownerId }, context);
+        return mountPoint;
+      }
+      mkdirSync(fileOf(name, "out"), { recursive: true });
+      return fileOf(name, "out");
+    },
+    cleanup,
+    list,
+    reap: async (keep, context) => {
+      const dead = names().filter((name) => !keep.includes(name));
+      for (const name of dead) await cleanup(name, context);
+      return dead;
+    },
+    release: async () => {
+      if (names().length > 0) {
+        throw new MarketError("ENGINE_BUSY", `${list().length} attempts are not cleaned up yet.`, {
+          hint: "Clean them up, or reap them, before releasing the engine.",
+        });
+      }
+      rmSync(mounts, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What a compute node can do, found out by a job there. */
+async function probe(parts: Parts, context: Context): Promise<EngineFacts> {
+  const { home, script, volume, cluster, id, slurm } = parts;
+  mkdirSync(join(home, "probes"), { recursive: true, mode: 0o700 });
+  const folder = mkdtempSync(join(home, "probes", "berth-probe-"));
+  const name = basename(folder).toLowerCase();
+  try {
+    const batch = writeProbe(name, script, { home, folder, id, volume }, slurm);
+    const order = { name, comment: `berth:${id}`, script: batch, cpus: 1, memoryMiB: 64, gpus: 0, seconds: 300 };
+    await cluster.submit(order, context);
+    const until = Date.now() + PROBE_PATIENCE_MS;
+    while (!existsSync(join(folder, "exit"))) {
+      if (Date.now() > until) {
+        throw new MarketError(
+          "ENGINE_CLUSTER_BUSY",
+          `No node of ${slurm.partition} ran a probe in ${PROBE_PATIENCE_MS / 1000} s.`,
+          {
+            hint: "Look at `squeue` and `sinfo`, and try again when a node is free.",
+            retryable: true,
+          },
+        );
+      }
+      await pause(LOOK_MS, undefined, { signal: context.signal });
+    }
+    const found = readFields(readFileSync(join(folder, "exit"), "utf8"));
+    if (found["failed"] !== undefined)
+      throw new MarketError("ENGINE_FAILED", `A compute node runs no container: ${found["failed"]}`);
+    return {
+      engine: "slurm",
+      version: `${await cluster.version(context)}, podman ${found["podman"]}`,
+      runtime: found["runtime"] ?? "",
+      cgroupVersion: found["cgroup"] === "2" ? 2 : 1,
+      volume: found["volume"] === "tmpfs" ? "tmpfs" : "loop-ext4",
+      policyHash: policyHash(),
+    };
+  } finally {
+    await cluster.cancel(name, { signal: AbortSignal.timeout(10_000) });
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
