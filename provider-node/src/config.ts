@@ -6,6 +6,7 @@ import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
 import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
+import { hookSchema } from "./config/hook.ts";
 import { imagesSchema } from "./config/images.ts";
 import { offersSchema } from "./config/offers.ts";
 import { transactionsSchema } from "./config/transactions.ts";
@@ -65,6 +66,7 @@ export const configSchema = z.strictObject({
   engine: engineSchema.default({ type: "podman" }),
   offers: offersSchema.prefault({}),
   transactions: transactionsSchema.prefault({}),
+  hook: hookSchema.optional(),
   /** Take posted requests that fit the node's own offer, without an indexer. */
   acceptPosted: z.boolean().default(false),
   /** Blocks on top of a match before work starts, and on top of a result before it counts as final. */

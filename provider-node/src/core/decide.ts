@@ -49,10 +49,10 @@ export function decide(situation: Situation): Action {
 }
 
 function working(situation: Situation): Action {
-  const { attempt, engine, now, canServe } = situation;
+  const { attempt, engine, now } = situation;
   switch (attempt.state) {
     case "matched":
-      return canServe || now > attempt.acceptBy ? enter("fetching") : { do: "decline" };
+      return whenMatched(situation);
     case "fetching":
       return { do: "prepare" };
     case "prepared":
@@ -75,6 +75,15 @@ function working(situation: Situation): Action {
     default:
       return { do: "nothing" };
   }
+}
+
+/** What this node cannot do, or its operator does not want, is given back while that is possible; then it is served. */
+function whenMatched({ attempt, now, canServe, veto }: Situation): Action {
+  if (now > attempt.acceptBy) return enter("fetching");
+  if (!canServe) return decline("cannot-serve", "This node could not run containers.");
+  // A later attempt is one of a job that was taken.
+  const isUnwanted = veto?.mayDecline === true && attempt.attempt === 0;
+  return isUnwanted ? { do: "decline", reason: veto.reason } : enter("fetching");
 }
 
 /** The intent to start is written: from now on only the engine knows whether the command began. */
@@ -105,7 +114,7 @@ function whileRunning({ attempt, engine, now }: Situation): Action {
 
 /** No offer of this node takes leases. One that comes all the same is given back before it costs the bond. */
 function whenLeased({ attempt, now }: Situation): Action {
-  if (now <= attempt.acceptBy) return { do: "decline" };
+  if (now <= attempt.acceptBy) return decline("lease", "This node serves no leases.");
   return { do: "enter", state: "expired", message: "This node serves no leases, and it was too late to decline." };
 }
 
@@ -142,7 +151,7 @@ function whenDeclined(situation: Situation): Action {
   const { attempt, chain, transaction, now } = situation;
   if (isEnded(situation) || now > Math.max(attempt.acceptBy, attempt.submitBy)) return { do: "clean" };
   const isOwed = chain === "active";
-  if (isOwed && transaction === "none" && now <= attempt.acceptBy) return { do: "decline" };
+  if (isOwed && transaction === "none" && now <= attempt.acceptBy) return { do: "decline", reason: null };
   if (isOwed && !attempt.isLease && (transaction === "none" || transaction === "failed")) return enter("fetching");
   return wait(LOOK_SECONDS);
 }
@@ -170,6 +179,10 @@ function tooLate(): Action {
 
 function enter(state: Situation["attempt"]["state"]): Action {
   return { do: "enter", state };
+}
+
+function decline(code: string, text: string): Action {
+  return { do: "decline", reason: { code, text, values: {} } };
 }
 
 function wait(seconds: number): Action {

@@ -9,6 +9,8 @@ import {
   ZERO_BYTES32,
 } from "@berth/protocol";
 import type { Config } from "../config.ts";
+import type { Prices } from "../policy/prices.ts";
+import { type Profile, profilesOf } from "../policy/profiles.ts";
 
 /** What this machine can give to jobs, all of them together. */
 export interface Capacity {
@@ -23,31 +25,32 @@ export interface OfferFacts {
   token: Address;
   /** The node's epoch in the market. */
   epoch: number;
+  /** Who may take it; zero: everybody. */
+  requester: Address;
   /** Unix seconds by the chain's clock. */
-  now: number;
+  expiresAt: number;
   capacity: Capacity;
   /** What the checks proved. */
   traits: readonly Trait[];
+  prices: Prices;
 }
 
-/** The node's quote. It names the whole capacity: what is in use, the market subtracts itself. Pure. */
-export function makeOffer(
-  { operator, index, token, epoch, now, capacity, traits }: OfferFacts,
-  terms: Config["offers"],
-): Offer {
+/**
+ * One quote of the node. It names the profile's share of the whole capacity: what is in use, the market subtracts itself,
+ * and counts it over all offers, so that they may overlap. Pure.
+ */
+export function makeOffer(facts: OfferFacts, terms: Omit<Profile, "name">): Offer {
+  const { operator, index, token, epoch, requester, expiresAt, capacity, traits, prices } = facts;
   const text = (value: string) => (value === "" ? ZERO_BYTES32 : textToBytes32(value));
+  const { verifier, arbiter } = terms;
   return {
     operator,
     index,
     epoch,
-    requester: ZERO_ADDRESS,
+    requester,
     token,
-    cpuRateX18: terms.cpuRateX18,
-    memoryRateX18: terms.memoryRateX18,
-    diskRateX18: terms.diskRateX18,
-    gpuRateX18: terms.gpuRateX18,
-    baseCharge: terms.baseCharge,
-    ...capacity,
+    ...prices,
+    ...shareOf(capacity, terms.sharePercent),
     gpus: 0,
     traits: traitsToMask(traits.filter((trait) => !terms.withhold.includes(trait))),
     gpuModel: text(terms.gpuModel),
@@ -58,21 +61,32 @@ export function makeOffer(
     maxSettleSeconds: terms.maxSettleSeconds,
     maxBond: terms.maxBond,
     maxCompensationBps: terms.maxCompensationBps,
-    verifier: ZERO_ADDRESS,
-    verifierData: ZERO_BYTES32,
-    arbiter: ZERO_ADDRESS,
-    arbiterData: ZERO_BYTES32,
-    arbiterFee: 0n,
-    expiresAt: now + terms.ttlSeconds,
+    verifier: verifier?.address ?? ZERO_ADDRESS,
+    verifierData: verifier?.data ?? ZERO_BYTES32,
+    arbiter: arbiter?.address ?? ZERO_ADDRESS,
+    arbiterData: arbiter?.data ?? ZERO_BYTES32,
+    arbiterFee: arbiter?.fee ?? 0n,
+    expiresAt,
   };
 }
 
-/** The limits that an operator sets for a node with these terms. Pure. */
-export function limitsFor(capacity: Capacity, { maxBond, maxActive }: Config["offers"]): NodeLimits {
-  return { maxBond, maxActive, ...capacity, gpus: 0 };
+/** The limits that an operator sets for a node with these terms: what all profiles need. Pure. */
+export function limitsFor(capacity: Capacity, offers: Config["offers"]): NodeLimits {
+  const maxBond = profilesOf(offers).reduce((most, profile) => (profile.maxBond > most ? profile.maxBond : most), 0n);
+  return { maxBond, maxActive: offers.maxActive, ...capacity, gpus: 0 };
 }
 
 /** What an operator has to accept before its node's offers can be matched: the tokens, verifiers and arbiters in them. Pure. */
-export function acceptedBy({ token }: Config["offers"]): Address[] {
-  return token === undefined ? [] : [token];
+export function acceptedBy(offers: Config["offers"]): Address[] {
+  return [...new Set(profilesOf(offers).flatMap(namedBy))];
+}
+
+/** The token, verifier and arbiter that a profile names. Pure. */
+export function namedBy({ token, verifier, arbiter }: Omit<Profile, "name">): Address[] {
+  return [token, verifier?.address, arbiter?.address].filter((address) => address !== undefined);
+}
+
+function shareOf({ cpuMilli, memoryMiB, diskMiB }: Capacity, percent: number): Capacity {
+  const share = (amount: number) => Math.floor((amount * percent) / 100);
+  return { cpuMilli: share(cpuMilli), memoryMiB: share(memoryMiB), diskMiB: share(diskMiB) };
 }

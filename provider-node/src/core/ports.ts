@@ -6,6 +6,7 @@ import type { Attester } from "../attest/index.ts";
 import type { Engine } from "../engine/types.ts";
 import type { Images } from "../image/images.ts";
 import type { Context } from "../log.ts";
+import type { VetoMatch } from "../policy/veto.ts";
 import type { ChainStore } from "../store/chain-store.ts";
 import type { JobRow, Journal } from "../store/journal.ts";
 import type { Database } from "../store/open.ts";
@@ -61,6 +62,8 @@ export interface JobTools {
   minFreeBytes: number;
   /** The most output files that a spec may ask this node to collect. */
   maxOutputFiles: number;
+  /** Why a match is not wanted. Absent: every match is. */
+  vetoMatch?: VetoMatch;
   /** Unix seconds by the chain's clock. */
   now(): number;
 }

@@ -24,14 +24,17 @@ import type { Context } from "../log.ts";
 import { interfaceName } from "../mesh/interface-name.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
 import { type Mesh, startMesh } from "../mesh/mesh.ts";
+import { createVeto } from "../policy/veto.ts";
 import { type ChainStore, createChainStore } from "../store/chain-store.ts";
+import { createDecisions } from "../store/decisions.ts";
 import { createJournal, type Journal } from "../store/journal.ts";
 import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
 import { settlementStore } from "../store/settlements.ts";
-import { acceptPosted } from "./accept-posted.ts";
+import { type Accepting, createAccepting } from "./accept-posted.ts";
 import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { openMachine } from "./open-machine.ts";
+import { fetchSpec } from "./prepare.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { type Settling, startSettling } from "./settle.ts";
 import { isUrgent } from "./submit.ts";
@@ -121,6 +124,7 @@ async function assemble(
   let isReady = false;
   let runner: Runner | undefined;
   let offering: Offering | undefined;
+  let accepting: Accepting | undefined;
   let settling: Settling | undefined;
   let mesh: Mesh | undefined;
   let canMesh = false;
@@ -154,11 +158,9 @@ async function assemble(
   const wake = () => {
     runner?.poke();
     settling?.poke();
-    if (config.acceptPosted && config.offers.token !== undefined && outbox !== undefined) {
-      const limits = limitsFor(capacityOf(config), config.offers);
-      const options = { self, deployment, chain, journal, outbox, limits, offer: () => offering?.current(), now, log };
-      acceptPosted(options).catch((error: unknown) => log.warn({ err: error }, "posted requests not looked at"));
-    }
+    accepting
+      ?.look()
+      .catch((error: unknown) => signal.aborted || log.warn({ err: error }, "posted requests not looked at"));
   };
   const outbox: Outbox = createOutbox({
     rpc,
@@ -205,6 +207,11 @@ async function assemble(
     maxContentBytes: config.maxContentMiB * 2 ** 20,
     minFreeBytes: config.minFreeMiB * 2 ** 20,
     maxOutputFiles: config.maxOutputFiles,
+    vetoMatch: createVeto({
+      ...{ self, rpc, deployment, database, journal, now },
+      ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
+      fetchSpec: (job, own) => fetchSpec(job, tools, own),
+    }),
     now,
   };
 
@@ -260,9 +267,22 @@ async function assemble(
     closers.push(() => mesh?.stop());
     await meet();
     const usable: Proven = { ...proven, containers: proven.containers && machine !== undefined };
-    offering = startOffering({ config, self, rpc, deployment, capacity: capacityOf(config), proven: usable, now }, own);
-    const { done } = offering;
+    const capacity = capacityOf(config);
+    const behindSince = () => follower.status().behindSince;
+    const about = { config, self, rpc, deployment, database, capacity, proven: () => usable, behindSince, now };
+    offering = startOffering({ ...about, onChange: () => wake() }, own);
+    const { done, current, reason } = offering;
     closers.push(() => done);
+    accepting = createAccepting(
+      {
+        ...{ accepts: config.acceptPosted, deny: config.offers.deny, hook: config.hook, self, deployment, chain, now },
+        ...{ journal, outbox, decisions: createDecisions(database), limits: limitsFor(capacity, config.offers) },
+        ...{ quotes: current, whyNone: reason },
+      },
+      own,
+    );
+    const { idle } = accepting;
+    closers.push(idle);
     collectGarbage(config, tools, own);
     if (config.transactions.settle.enabled) {
       const rules = config.transactions.settle;

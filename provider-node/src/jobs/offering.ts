@@ -1,24 +1,32 @@
+import { statfsSync } from "node:fs";
 import type { Rpc } from "@berth/chain";
 import {
   type Deployment,
   errorToJson,
   type Hex,
-  type Offer,
   offerHashOf,
   offerTypedData,
   orderToJson,
   type Trait,
 } from "@berth/protocol";
 import { hasLimits, readNotAccepted, readRegistration } from "../chain/registration.ts";
+import { SUBMIT_GAS } from "../config/offers.ts";
 import type { Config } from "../config.ts";
-import { acceptedBy, type Capacity, makeOffer } from "../core/offer.ts";
+import { acceptedBy, type Capacity, makeOffer, namedBy } from "../core/offer.ts";
 import type { Self } from "../core/ports.ts";
 import type { Context } from "../log.ts";
+import type { Quote } from "../policy/posted.ts";
+import { pricesFor } from "../policy/prices.ts";
+import { profilesOf, requestersOf } from "../policy/profiles.ts";
+import { whyNoGas, whyWithheld } from "../policy/withhold.ts";
+import { isDraining } from "../store/drain.ts";
+import { type OfferingState, writeOffering } from "../store/offering-state.ts";
+import type { Database } from "../store/open.ts";
 import { createAlarm } from "./alarm.ts";
 import type { Proven } from "./doctor.ts";
 
-export interface SignedOffer {
-  offer: Offer;
+/** One of the node's offers, of one profile and for one requester or everybody. */
+export interface SignedOffer extends Quote {
   offerHash: Hex;
   signature: Hex;
 }
@@ -28,56 +36,100 @@ export interface OfferingOptions {
   self: Self;
   rpc: Rpc;
   deployment: Deployment;
+  database: Database;
   capacity: Capacity;
-  proven: Proven;
+  /** What the newest checks proved. */
+  proven(): Proven;
+  /** Unix milliseconds since when the RPC has been behind or silent; null while it is neither. */
+  behindSince(): number | null;
   now(): number;
+  /** Called when other things are offered than before, or for other reasons not. */
+  onChange(): void;
 }
 
-/** Keeps a fresh offer at the indexers. */
+/** Keeps fresh offers at the indexers. */
 export interface Offering {
-  /** The newest signed offer, and why there is none. */
-  current(): SignedOffer | undefined;
+  current(): readonly SignedOffer[];
+  /** Why there are none; undefined while there are some, and before the first look. */
   reason(): string | undefined;
   /** Sign and send anew now. */
   poke(): void;
   readonly done: Promise<void>;
 }
 
+/** The newest offers, and what is not offered: all profiles, or one of them. */
+interface Outcome {
+  signed: SignedOffer[];
+  withheld: OfferingState["withheld"];
+}
+
 const POST_MS = 5000;
+/** How often the node looks whether it may still offer, and one that may not whether it may again. */
+const LOOK_SECONDS = 5;
 
 /**
- * Signs an offer every `refreshSeconds` and posts it to every indexer. An indexer that does not take it is asked again
- * next time; a node that may not offer now says why and looks again.
+ * Signs the offers every `refreshSeconds` and posts them to every indexer. An indexer that does not take one is asked
+ * again next time. A node that may not offer now says why, lets go of what it offered and looks again.
  */
 export function startOffering(options: OfferingOptions, context: Context): Offering {
-  const { config } = options;
+  const { config, database, now } = options;
   const { signal, log } = context;
   const alarm = createAlarm();
-  let signed: SignedOffer | undefined;
-  let reason: string | undefined = "The first offer is not signed yet.";
+  let signed: readonly SignedOffer[] = [];
+  let reason: string | undefined;
+  let told = "";
+  let isFirst = true;
+  /** Unix milliseconds. */
+  let dueAt = 0;
 
   const done = (async () => {
     while (!signal.aborted) {
       try {
-        const result = await signOffer(options);
-        if (typeof result === "string") {
-          if (result !== reason) log.warn({ reason: result }, "no offer made");
-          [signed, reason] = [undefined, result];
-        } else {
-          [signed, reason] = [result, undefined];
-          await Promise.all(config.indexers.map((base) => post(base, result, context)));
-        }
+        const why = whyWithheld(standingOf(options));
+        if (why !== undefined) tell({ signed: [], withheld: [{ profile: null, reason: why }] });
+        else if (signed.length === 0 || Date.now() >= dueAt) await refresh();
       } catch (error) {
         if (signal.aborted) return;
         reason = errorToJson(error).message;
-        log.warn({ reason }, "offer not refreshed");
+        log.warn({ reason }, "offers not refreshed");
       }
-      // A node that waits for its registration should notice soon that it is there.
-      const seconds = signed === undefined ? Math.min(5, config.offers.refreshSeconds) : config.offers.refreshSeconds;
-      await alarm.wait(seconds * 1000, signal);
+      await alarm.wait(Math.min(LOOK_SECONDS, config.offers.refreshSeconds) * 1000, signal);
     }
   })();
-  return { current: () => signed, reason: () => reason, poke: alarm.ring, done };
+  return {
+    current: () => signed.filter(({ offer }) => offer.expiresAt >= now()),
+    reason: () => reason,
+    poke() {
+      dueAt = 0;
+      alarm.ring();
+    },
+    done,
+  };
+
+  async function refresh(): Promise<void> {
+    dueAt = Date.now() + config.offers.refreshSeconds * 1000;
+    const outcome = await signOffers(options);
+    tell(outcome);
+    const { indexers } = config;
+    await Promise.all(indexers.map((base) => postAll(base, outcome.signed, context)));
+  }
+
+  function tell({ signed: offers, withheld }: Outcome): void {
+    const text = JSON.stringify(withheld);
+    if (text !== told) for (const { profile, reason } of withheld) log.warn({ profile, reason }, "no offer made");
+    if (text !== told || offers.length > 0) {
+      const kept = offers.map(({ profile, offer: { requester, expiresAt }, offerHash }) => {
+        return { profile, requester, offerHash, expiresAt };
+      });
+      writeOffering(database, { at: now(), offers: kept, withheld });
+    }
+    told = text;
+    signed = offers;
+    const before = reason;
+    reason = offers.length > 0 ? undefined : withheld[0]?.reason;
+    if (isFirst || reason !== before) options.onChange();
+    isFirst = false;
+  }
 }
 
 /** What the machine proved, as traits. The mesh trait waits until jobs can use the mesh. Pure. */
@@ -88,41 +140,74 @@ export function traitsOf(proven: Proven, arch: string): Trait[] {
   return [...architecture, ...isolation, ...attestation];
 }
 
-async function signOffer({
-  config,
-  self,
-  rpc,
-  deployment,
-  capacity,
-  proven,
-  now,
-}: OfferingOptions): Promise<SignedOffer | string> {
-  const { token } = config.offers;
-  if (!proven.containers) return "This machine did not prove that it can run jobs; see `berth-node doctor`.";
-  if (token === undefined) return "offers.token is not set.";
-  const { operator, index, account } = self;
-  const found = await readRegistration(rpc, deployment, { operator, index });
-  if (found.key !== account.address.toLowerCase()) {
-    return "The registry does not have this node's key; run `berth-node register`.";
-  }
-  if (found.validTo < now() + config.offers.ttlSeconds)
-    return "The published key expires too soon; run `berth-node register`.";
-  if (!hasLimits(found)) return "The operator set no limits for this node; run `berth-node register`.";
-  const [missing] = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
-  if (missing !== undefined) return `The operator does not accept ${missing} yet; run \`berth-node register\`.`;
-  const traits = traitsOf(proven, process.arch);
-  const facts = { operator, index, token, epoch: found.epoch, now: now(), capacity, traits };
-  const offer = makeOffer(facts, config.offers);
-  const domain = { chainId: deployment.chainId, market: deployment.market };
-  const signature = await account.signTypedData(offerTypedData(domain, offer));
-  return { offer, offerHash: offerHashOf(domain, offer), signature };
+function standingOf({ config, database, proven, behindSince }: OfferingOptions) {
+  const { bavail, bsize } = statfsSync(config.dataDir);
+  return {
+    draining: isDraining(database),
+    proven: proven(),
+    freeDiskBytes: bavail * bsize,
+    minFreeBytes: config.minFreeMiB * 2 ** 20,
+    behindSince: behindSince(),
+    nowMs: Date.now(),
+  };
 }
 
+async function signOffers(options: OfferingOptions): Promise<Outcome> {
+  const { config, self, rpc, deployment, capacity, proven, now } = options;
+  const { operator, index, account } = self;
+  const none = (reason: string): Outcome => ({ signed: [], withheld: [{ profile: null, reason }] });
+  const profiles = profilesOf(config.offers);
+  if (profiles.every(({ token }) => token === undefined)) return none("offers.token is not set.");
+  const found = await readRegistration(rpc, deployment, { operator, index });
+  if (found.key !== account.address.toLowerCase()) {
+    return none("The registry does not have this node's key; run `berth-node register`.");
+  }
+  const expiresAt = now() + config.offers.ttlSeconds;
+  if (found.validTo < expiresAt) return none("The published key expires too soon; run `berth-node register`.");
+  if (!hasLimits(found)) return none("The operator set no limits for this node; run `berth-node register`.");
+  const [weiPerGas, balanceWei] = await Promise.all([
+    rpc.client.getGasPrice(),
+    rpc.client.getBalance({ address: account.address }),
+  ]);
+  const gasPerJob = Math.max(...profiles.map(({ gas }) => gas?.gasPerJob ?? SUBMIT_GAS));
+  const noGas = whyNoGas({ key: account.address, balanceWei, weiPerGas, gasPerJob });
+  if (noGas !== undefined) return none(noGas);
+
+  const notAccepted = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
+  const domain = { chainId: deployment.chainId, market: deployment.market };
+  const traits = traitsOf(proven(), process.arch);
+  const outcome: Outcome = { signed: [], withheld: [] };
+  for (const profile of profiles) {
+    const { name, token } = profile;
+    const missing = namedBy(profile).find((address) => notAccepted.includes(address));
+    if (token === undefined) outcome.withheld.push({ profile: name, reason: "It has no token." });
+    else if (missing !== undefined) {
+      const reason = `The operator does not accept ${missing} yet; run \`berth-node register\`.`;
+      outcome.withheld.push({ profile: name, reason });
+    } else {
+      const prices = pricesFor(profile, { now: now(), until: expiresAt, weiPerGas });
+      const facts = { operator, index, token, epoch: found.epoch, expiresAt, capacity, traits, prices };
+      for (const requester of requestersOf(profile)) {
+        const offer = makeOffer({ ...facts, requester }, profile);
+        const signature = await account.signTypedData(offerTypedData(domain, offer));
+        outcome.signed.push({ profile: name, offer, offerHash: offerHashOf(domain, offer), signature });
+      }
+    }
+  }
+  return outcome;
+}
+
+/** One after another, until the indexer does not answer. */
+async function postAll(base: string, offers: readonly SignedOffer[], context: Context): Promise<void> {
+  for (const offer of offers) if (context.signal.aborted || !(await post(base, offer, context))) return;
+}
+
+/** Returns whether the indexer answered at all. */
 async function post(
   base: string,
   { offer, offerHash, signature }: SignedOffer,
   { signal, log }: Context,
-): Promise<void> {
+): Promise<boolean> {
   try {
     const response = await fetch(new URL("offers", base.endsWith("/") ? base : `${base}/`), {
       method: "POST",
@@ -133,12 +218,14 @@ async function post(
     if (response.ok) {
       await response.body?.cancel();
       log.debug({ indexer: base, offerHash }, "offer posted");
-      return;
+      return true;
     }
     const answer = (await response.text()).slice(0, 500);
     log.warn({ indexer: base, offerHash, status: response.status, answer }, "indexer refused the offer");
+    return true;
   } catch (error) {
-    if (signal.aborted) return;
+    if (signal.aborted) return false;
     log.warn({ indexer: base, offerHash, reason: errorToJson(error).message }, "indexer did not take the offer");
+    return false;
   }
 }

@@ -113,7 +113,8 @@ function assertServed({ outputs, attestation }: Spec, { maxOutputFiles, attester
   }
 }
 
-async function fetchSpec(job: JobRow, tools: JobTools, context: Context): Promise<Spec> {
+/** Throws CONTENT_UNAVAILABLE, SPEC_INVALID. */
+export async function fetchSpec(job: JobRow, tools: JobTools, context: Context): Promise<Spec> {
   const cid = digestToCid(job.terms.job.specHash);
   try {
     await fetch(cid, MAX_SPEC_BYTES, job, tools, context);

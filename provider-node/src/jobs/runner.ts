@@ -4,8 +4,9 @@ import { attemptName } from "../core/attempt-name.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import { decide } from "../core/decide.ts";
 import type { JobTools } from "../core/ports.ts";
-import type { Action, AttemptView, EngineView, Situation } from "../core/states.ts";
+import type { Action, AttemptView, EngineView, Situation, Veto } from "../core/states.ts";
 import type { Context } from "../log.ts";
+import { createDecisions, type Reason } from "../store/decisions.ts";
 import type { AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { type Alarm, createAlarm } from "./alarm.ts";
 import { attestAttempt } from "./attest.ts";
@@ -35,6 +36,7 @@ const START_REFUSALS = 3;
 export function createRunner(tools: JobTools, context: Context): Runner {
   const { journal, database } = tools;
   const { signal } = context;
+  const decisions = createDecisions(database);
   const workers = new Map<string, { alarm: Alarm; done: Promise<void> }>();
   const troubles = new Map<string, string>();
   const refused = new Map<string, number>();
@@ -136,8 +138,7 @@ export function createRunner(tools: JobTools, context: Context): Runner {
         if (attempt.state !== "submitting") write(attempt, { state: "submitting" }, own);
         return submitResult(job, attempt, tools);
       case "decline":
-        if (attempt.state !== "declined")
-          write(attempt, { state: "declined", message: "This node could not run containers." }, own);
+        if (attempt.state !== "declined") giveBack(job, attempt, action.reason, own);
         return declineReplica(job, attempt, tools);
       case "retry": {
         await tools.machine?.engine.cleanup(name, own);
@@ -154,6 +155,18 @@ export function createRunner(tools: JobTools, context: Context): Runner {
         return write(attempt, { state: "cleaned" }, own);
       case "nothing":
     }
+  }
+
+  /** The world reads that it was declined; why, only the operator. */
+  function giveBack(job: JobRow, attempt: AttemptRow, reason: Reason | null, own: Context): void {
+    const { jobId, replica } = job;
+    const { requester } = job.terms.job;
+    database.atomically(() => {
+      write(attempt, { state: "declined", message: "This node declined the job." }, own);
+      if (reason === null) return;
+      decisions.record({ at: tools.now(), jobId, replica, what: "match", requester, ...reason });
+    });
+    own.log.info({ code: reason?.code, reason: reason?.text }, "match declined");
   }
 
   /** What overruns the time to start is ended; the next look then says that it is too late. */
@@ -215,6 +228,7 @@ async function look(job: JobRow, attempt: AttemptRow, tools: JobTools, context: 
     maxSeconds: job.terms.job.maxSeconds,
     ...deadlinesOf(job, spec),
   };
+  const veto = await vetoOf(view, job, attempt, tools, context);
   const asksEngine = attempt.state === "attested" || attempt.state === "running";
   return {
     attempt: view,
@@ -222,9 +236,22 @@ async function look(job: JobRow, attempt: AttemptRow, tools: JobTools, context: 
     droppedAt: job.droppedAt,
     now: tools.now(),
     canServe: tools.machine !== undefined,
+    veto,
     engine: asksEngine ? await engineView(attempt, tools, context) : "unknown",
     transaction: await transactionOf(attempt, tools),
   };
+}
+
+async function vetoOf(
+  view: AttemptView,
+  job: JobRow,
+  attempt: AttemptRow,
+  tools: JobTools,
+  context: Context,
+): Promise<Veto | null> {
+  const isNew = view.state === "matched" && view.attempt === 0 && !view.isLease;
+  const isAsked = isNew && job.chain === "active" && tools.now() <= view.acceptBy;
+  return isAsked ? ((await tools.vetoMatch?.(job, attempt, context)) ?? null) : null;
 }
 
 async function engineView(attempt: AttemptRow, tools: JobTools, context: Context): Promise<EngineView> {

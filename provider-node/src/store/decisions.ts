@@ -24,8 +24,11 @@ export interface Decision extends Reason {
 
 /** Why jobs were not taken, newest rows only. */
 export interface Decisions {
-  /** Writes the decision, unless the last one about the same job says the same. Joins a surrounding `atomically`. */
-  record(decision: Decision): void;
+  /**
+   * Writes the decision, unless the last one about the same job says the same; returns whether it was written. Joins a
+   * surrounding `atomically`.
+   */
+  record(decision: Decision): boolean;
   /** Every decision about a job, newest first. */
   get(jobId: Hex): Decision[];
   /** The newest decisions about any job, newest first. */
@@ -38,15 +41,16 @@ export function createDecisions({ db, atomically }: Database, rowsKept = ROWS_KE
   const newest = "SELECT * FROM decisions WHERE job_id = ? ORDER BY id DESC";
   return {
     record({ at, jobId, replica, what, requester, code, text, values }) {
-      atomically(() => {
+      return atomically(() => {
         const last = db.prepare(`${newest} LIMIT 1`).get(jobId);
-        if (last?.["code"] === code && last["text"] === text && last["replica"] === replica) return;
+        if (last?.["code"] === code && last["text"] === text && last["replica"] === replica) return false;
         const { lastInsertRowid } = db
           .prepare(
             "INSERT INTO decisions (at, job_id, replica, what, requester, code, text, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
           )
           .run(at, jobId, replica, what, requester, code, text, JSON.stringify(values));
         db.prepare("DELETE FROM decisions WHERE id <= ?").run(Number(lastInsertRowid) - rowsKept);
+        return true;
       });
     },
     get: (jobId) => db.prepare(newest).all(jobId.toLowerCase()).map(toDecision),

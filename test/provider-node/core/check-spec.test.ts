@@ -1,11 +1,8 @@
 import { canonicalBytes, documentHash, type Job, type Request, type Spec, termsOf } from "@berth/protocol";
 import { expect } from "chai";
-import { configSchema } from "../../../provider-node/src/config.ts";
 import { disagreements, readSpec } from "../../../provider-node/src/core/check-spec.ts";
 import { chainTime } from "../../../provider-node/src/core/clock.ts";
 import { deadlinesOf } from "../../../provider-node/src/core/deadlines.ts";
-import { acceptedBy, limitsFor, makeOffer } from "../../../provider-node/src/core/offer.ts";
-import { traitsOf } from "../../../provider-node/src/jobs/offering.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
 
@@ -80,37 +77,5 @@ describe("chainTime", () => {
     expect(chainTime(50_000, undefined)).to.equal(50);
     expect(chainTime(50_000_000, { timestamp: 49_990, atMs: 50_000_000 })).to.equal(50_000);
     expect(chainTime(50_000_000, { timestamp: 90_000, atMs: 49_995_000 })).to.equal(90_005);
-  });
-});
-
-describe("the offer", () => {
-  it("claims only what was proved, and not what is withheld", () => {
-    const terms = configSchema.parse({ offers: { withhold: ["arch-amd64"], region: "eu", ttlSeconds: 60 } }).offers;
-    const traits = traitsOf({ containers: true, mesh: true, attestation: "tpm2" }, "x64");
-    expect(traits).to.deep.equal(["arch-amd64", "isolation-container", "attest-tpm2"]);
-    expect(traitsOf({ containers: false, mesh: true, attestation: "none" }, "x64")).to.deep.equal(["arch-amd64"]);
-    const capacity = { cpuMilli: 1000, memoryMiB: 100, diskMiB: 100 };
-    const facts = {
-      operator: anyRequest().requester,
-      index: 2,
-      token: anyRequest().token,
-      epoch: 3,
-      now: 100,
-      capacity,
-      traits,
-    };
-    const offer = makeOffer(facts, terms);
-    expect(offer).to.deep.include({ traits: (1n << 8n) | (1n << 17n), epoch: 3, expiresAt: 160, cpuMilli: 1000 });
-    expect(offer.region).to.equal(`0x6575${"0".repeat(60)}`);
-    expect(offer.minHeartbeatSeconds, "no leases").to.equal(0);
-  });
-
-  it("needs limits as large as it, and its token accepted", () => {
-    const capacity = { cpuMilli: 1000, memoryMiB: 100, diskMiB: 100 };
-    const { token } = anyRequest();
-    const terms = configSchema.parse({ offers: { token, maxBond: 7, maxActive: 3 } }).offers;
-    expect(limitsFor(capacity, terms)).to.deep.equal({ maxBond: 7n, maxActive: 3, ...capacity, gpus: 0 });
-    expect(acceptedBy(terms)).to.deep.equal([token]);
-    expect(acceptedBy(configSchema.parse({}).offers)).to.deep.equal([]);
   });
 });

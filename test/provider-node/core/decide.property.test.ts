@@ -24,6 +24,7 @@ type Happening =
   | { what: "mine" }
   | { what: "settle" }
   | { what: "dispute" }
+  | { what: "veto"; mayDecline: boolean | null }
   | { what: "time"; seconds: number };
 
 const happening: fc.Arbitrary<Happening> = fc.oneof(
@@ -47,9 +48,18 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ what: "dispute" as const }) },
   {
     weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant("veto" as const),
+      mayDecline: fc.constantFrom(true, false, null),
+    }),
+  },
+  {
+    weight: 1,
     arbitrary: fc.record({ what: fc.constant("time" as const), seconds: fc.integer({ min: 1, max: 40 }) }),
   },
 );
+
+const aReason = { code: "hook-refused", text: "No.", values: {} };
 
 /** Journal, engine, outbox and chain as small as they can be, with the shell's order of effect and write. */
 class World {
@@ -62,6 +72,9 @@ class World {
   outbox: "none" | "pending" | "mined" = "none";
   starts = new Map<number, number>();
   submitted = 0;
+  readonly declines: { at: number; veto: Situation["veto"]; from: AttemptState }[] = [];
+  veto: Situation["veto"] = null;
+  isGivenBack = false;
   readonly idempotent: boolean;
   readonly attestation: "none" | "tpm2";
   /** What a result is on chain once it is mined. */
@@ -85,6 +98,7 @@ class World {
       now: this.now,
       droppedAt: null,
       canServe: true,
+      veto: this.veto,
     };
   }
 
@@ -101,6 +115,12 @@ class World {
       case "mine":
         if (this.outbox !== "pending") return;
         this.outbox = "mined";
+        if (this.state === "declined") {
+          if (this.chain !== "active") return;
+          this.chain = "refunded";
+          this.isGivenBack = true;
+          return;
+        }
         if (this.chain === "active") {
           this.submitted += 1;
           this.chain = this.minedAs;
@@ -112,6 +132,9 @@ class World {
         return;
       case "dispute":
         if (this.chain === "submitted" || this.chain === "judging") this.chain = "disputed";
+        return;
+      case "veto":
+        this.veto = story.mayDecline === null ? null : { reason: aReason, mayDecline: story.mayDecline };
         return;
       case "time":
         this.now += story.seconds;
@@ -161,6 +184,13 @@ class World {
           if (this.outbox === "none") this.outbox = "pending";
         });
         return;
+      case "decline":
+        this.declines.push({ at: this.now, veto: this.veto, from: this.state });
+        write("declined");
+        effect(() => {
+          if (this.outbox === "none") this.outbox = "pending";
+        });
+        return;
       case "retry":
         if (!effect(() => this.containers.delete(this.attempt))) return;
         this.attempt += 1;
@@ -201,6 +231,21 @@ describe("decide, whatever happens", () => {
         expect(world.submitted).to.be.at.most(1);
       }),
       { numRuns: 1000 },
+    );
+  });
+
+  it("gives back what may be given back only, in time, and never starts it", () => {
+    fc.assert(
+      fc.property(story, fc.boolean(), (happenings, idempotent) => {
+        const world = new World(idempotent, false);
+        for (const step of happenings) world.apply(step);
+        for (const { at, veto, from } of world.declines) {
+          expect(at).to.be.at.most(1010);
+          expect(from === "declined" || veto?.mayDecline).to.equal(true);
+        }
+        if (world.isGivenBack) expect([...world.starts], "given back after it had run").to.deep.equal([]);
+      }),
+      { numRuns: 2000 },
     );
   });
 
@@ -254,8 +299,18 @@ describe("decide", () => {
   });
 
   it("gives a replica back only while the accept window is open", () => {
-    expect(at("matched", { canServe: false })).to.deep.equal({ do: "decline" });
+    const { do: what, reason } = at("matched", { canServe: false }) as Extract<Action, { do: "decline" }>;
+    expect([what, reason?.code]).to.deep.equal(["decline", "cannot-serve"]);
     expect(at("matched", { canServe: false, now: 1011 })).to.deep.equal({ do: "enter", state: "fetching" });
+  });
+
+  it("gives back what its operator does not want, where that is free or no matter, and in time; else it is done", () => {
+    const veto = { reason: aReason, mayDecline: true };
+    const fetching = { do: "enter", state: "fetching" };
+    expect(at("matched", { veto })).to.deep.equal({ do: "decline", reason: aReason });
+    expect(at("matched", { veto: { ...veto, mayDecline: false } })).to.deep.equal(fetching);
+    expect(at("matched", { veto, now: 1011 })).to.deep.equal(fetching);
+    expect(at("fetching", { veto })).to.deep.equal({ do: "prepare" });
   });
 
   it("does not begin when the time to start has passed", () => {
@@ -300,9 +355,9 @@ describe("decide", () => {
     const lease = { isLease: true, submitBy: 1000 };
     const state = (chain: ChainView, transaction: Situation["transaction"], now = 1001) =>
       at("declined", { chain, transaction, now }, lease);
-    expect(at("matched", { now: 1010 }, lease)).to.deep.equal({ do: "decline" });
+    expect(at("matched", { now: 1010 }, lease).do).to.equal("decline");
     expect(at("matched", { now: 1011 }, lease)).to.deep.include({ do: "enter", state: "expired" });
-    expect(state("active", "none")).to.deep.equal({ do: "decline" });
+    expect(state("active", "none")).to.deep.equal({ do: "decline", reason: null });
     expect(state("active", "pending").do).to.equal("wait");
     expect(state("active", "failed").do).to.equal("wait");
     expect(state("active", "failed", 1011)).to.deep.equal({ do: "clean" });
@@ -325,7 +380,7 @@ describe("decide", () => {
   });
 
   it("declines again what a crash lost, and does the job where it is too late to decline", () => {
-    expect(at("declined", { transaction: "none" })).to.deep.equal({ do: "decline" });
+    expect(at("declined", { transaction: "none" })).to.deep.equal({ do: "decline", reason: null });
     expect(at("declined", { transaction: "pending" }).do).to.equal("wait");
     expect(at("declined", { transaction: "mined" }).do).to.equal("wait");
     expect(at("declined", { transaction: "none", now: 1011 })).to.deep.equal({ do: "enter", state: "fetching" });
