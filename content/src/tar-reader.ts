@@ -20,7 +20,8 @@ export async function* readTar(stream: AsyncIterable<Uint8Array>): AsyncGenerato
   let pax = new Map<string, string>();
   for (;;) {
     const header = await input.take(BLOCK);
-    if (header === undefined || header.every((byte) => byte === 0)) return;
+    if (header === undefined) throw broken("ends in the middle");
+    if (header.every((byte) => byte === 0)) return;
     assertChecksum(header);
     const type = String.fromCharCode(header[156] ?? 0);
     const bytes = sizeOf(header, pax.get("size"));

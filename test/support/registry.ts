@@ -1,0 +1,96 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+
+/** A registry that speaks the OCI distribution protocol: what a pull needs, with blobs in memory. */
+export interface TestRegistry {
+  /** `oci://host:port/team/app` */
+  source: string;
+  url: string;
+  /** Every request, oldest first. */
+  requests: { path: string; authorization: string | undefined }[];
+  /** Takes in every blob of a layout, as manifest and as blob. */
+  push(layoutDir: string): void;
+  /** Takes in bytes and returns their digest. */
+  put(bytes: Uint8Array | string): string;
+  tag(name: string, digest: string): void;
+  close(): Promise<void>;
+}
+
+export interface RegistryMood {
+  /** Ask for a token, and take only the one that the token service gave. */
+  asksForToken?: boolean;
+  /** Where a blob is to be fetched instead. */
+  redirectBlob?: (digest: string) => string;
+  /** Does something of its own with a request and returns true, or leaves it be. */
+  mischief?: (path: string, response: ServerResponse) => boolean;
+}
+
+const TOKEN = "a-token-for-anyone";
+const REPOSITORY = "team/app";
+
+export async function startRegistry(mood: RegistryMood = {}): Promise<TestRegistry> {
+  const blobs = new Map<string, Uint8Array>();
+  const tags = new Map<string, string>();
+  const requests: TestRegistry["requests"] = [];
+  const server = createServer((request, response) => answer(request, response));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const url = `http://${host}`;
+
+  function answer({ url: path = "", headers }: IncomingMessage, response: ServerResponse): void {
+    requests.push({ path, authorization: headers.authorization });
+    if (mood.mischief?.(path, response) === true) return;
+    if (path.startsWith("/token")) {
+      const { searchParams } = new URL(path, url);
+      const isRight =
+        searchParams.get("scope") === `repository:${REPOSITORY}:pull` && searchParams.get("service") === host;
+      response.writeHead(isRight ? 200 : 400).end(JSON.stringify({ token: TOKEN }));
+      return;
+    }
+    if (mood.asksForToken === true && headers.authorization !== `Bearer ${TOKEN}`) {
+      const challenge = `Bearer realm="${url}/token",service="${host}",scope="repository:${REPOSITORY}:pull"`;
+      response.writeHead(401, { "WWW-Authenticate": challenge }).end();
+      return;
+    }
+    const [, kind, reference = ""] = /^\/v2\/team\/app\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? [];
+    const digest = kind === "manifests" ? (tags.get(reference) ?? reference) : reference;
+    const bytes = blobs.get(digest);
+    if (kind === undefined || bytes === undefined) {
+      response.writeHead(404).end(JSON.stringify({ errors: [{ code: "MANIFEST_UNKNOWN" }] }));
+    } else if (kind === "blobs" && mood.redirectBlob !== undefined) {
+      response.writeHead(307, { Location: mood.redirectBlob(digest) }).end();
+    } else {
+      response.writeHead(200, { "Content-Length": bytes.length, "Docker-Content-Digest": digest }).end(bytes);
+    }
+  }
+
+  const put = (bytes: Uint8Array | string) => {
+    const digest = digestOf(bytes);
+    blobs.set(digest, Buffer.from(bytes));
+    return digest;
+  };
+  return {
+    source: `oci://${host}/${REPOSITORY}`,
+    url,
+    requests,
+    push(layoutDir) {
+      const folder = join(layoutDir, "blobs/sha256");
+      for (const name of readdirSync(folder)) put(readFileSync(join(folder, name)));
+    },
+    put,
+    tag: (name, digest) => void tags.set(name, digest),
+    async close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+export function digestOf(bytes: Uint8Array | string): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
