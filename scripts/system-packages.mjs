@@ -18,3 +18,9 @@ export const systemPackages = [
   ["tpm2-tools", "tpm2_quote"],
   ["busybox-static", "busybox"],
 ];
+
+/** What only tests need: those of the engines that a machine need not have skip without it. */
+export const testPackages = [
+  ["slurm-wlm", "slurmctld"],
+  ["munge", "munged"],
+];

@@ -1,13 +1,13 @@
 // Runs a script of this checkout under Node 24 with everything it needs in place. Plain JavaScript for any Node ≥ 20.
-//   node scripts/with-node24.mjs [--system] SCRIPT [ARGUMENTS…]
-// What is missing is set up first, one line of progress each, on stderr: Debian packages (with --system, as root), Node 24
-// from the npm package `node`, then the locked npm packages. A lock lets two runs of one checkout set up once.
+//   node scripts/with-node24.mjs [--system [--tests]] SCRIPT [ARGUMENTS…]
+// What is missing is set up first, one line of progress each, on stderr: Debian packages (with --system, as root; with
+// --tests those that only tests need too), Node 24 from the npm package `node`, then the locked npm packages. A lock lets two runs of one checkout set up once.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { systemPackages } from "./system-packages.mjs";
+import { systemPackages, testPackages } from "./system-packages.mjs";
 
 const NODE_VERSION = "24.21.0";
 const FORWARD_ONCE_MS = 1000;
@@ -19,6 +19,7 @@ const stampFile = join(root, "node_modules", ".berth-setup");
 const [, self, ...rest] = process.argv;
 const locked = take("--locked");
 const system = take("--system");
+const tests = take("--tests");
 
 if (locked) {
   setUp();
@@ -54,7 +55,8 @@ function packagesReady() {
 }
 
 function missingPackages() {
-  return systemPackages.filter(([, program]) => !isThere(program)).map(([name]) => name);
+  const wanted = tests ? [...systemPackages, ...testPackages] : systemPackages;
+  return wanted.filter(([, program]) => !isThere(program)).map(([name]) => name);
 }
 
 function isThere(program) {
@@ -77,7 +79,7 @@ function isReady() {
 /** Waits for the lock of this checkout (the kernel frees it when its holder dies), then sets up what is still missing. */
 function lockAndSetUp() {
   mkdirSync(tools, { recursive: true });
-  const flags = system ? ["--system"] : [];
+  const flags = [...(system ? ["--system"] : []), ...(tests ? ["--tests"] : [])];
   const lock = spawnSync("flock", [join(tools, "setup.lock"), process.execPath, self, "--locked", ...flags], {
     stdio: "inherit",
   });
