@@ -148,8 +148,10 @@ make_cgroup() {
 # Every process of the attempt, the monitor's too.
 kill_cgroup() {
   local look tree pids
+  tree=/sys/fs/cgroup
+  [ ! -d $tree/pids ] || tree=$tree/pids
   for look in {1..100}; do
-    pids=$(for tree in $(trees); do find "$tree$CGROUP" -name cgroup.procs -exec cat {} + 2> /dev/null; done | sort -u)
+    pids=$(find "$tree$CGROUP" -name cgroup.procs -exec cat {} +)
     [ -n "$pids" ] || return
     kill -KILL $pids
     sleep 0.05
@@ -175,10 +177,10 @@ bring_image() {
   local name found
   exec 7> "$STORE/image.lock"
   flock 7
-  for name in $(store images --format='{{.Repository}}' | grep '^localhost/sha256-'); do
-    [ -e "$IMAGES/${name#localhost/}" ] || store rmi "$name" # dropped by the node that owns the images
-  done
   if [ "$(image_id)" != "$IMAGE_ID" ]; then
+    for name in $(store images --format='{{.Repository}}' | grep '^localhost/sha256-'); do
+      [ -e "$IMAGES/${name#localhost/}" ] || store rmi "$name" # dropped by the node that owns the images
+    done
     # podman names the image after the path, which must be in small letters: so it is relative.
     FROM=$IMAGES store pull --quiet --signature-policy="$CONF/policy.json" "oci:$IMAGE" > /dev/null
     found=$(image_id)
@@ -269,8 +271,7 @@ copy_log() {
 finish() {
   local end=lost usage free
   trap '' TERM USR1
-  sync_state
-  if store container inspect "$NAME" > "$FOLDER/inspect.json"; then end=ended; fi
+  if inspect_end; then end=ended; fi
   usage=$(read_usage)
   free=$(stat -f -c '%a*%S' "$HERE/log")
   kill_cgroup
@@ -286,10 +287,11 @@ finish() {
 }
 
 # podman learns of the end from its monitor's last act, which may still be on its way.
-sync_state() {
+inspect_end() {
   local look
-  for look in {1..50}; do
-    case $(store container inspect --format='{{.State.Status}}' "$NAME") in exited | stopped) return ;; esac
+  for look in {1..20}; do
+    store container inspect "$NAME" > "$FOLDER/inspect.json" || return
+    ! grep -qE '"Status": "(exited|stopped)"' "$FOLDER/inspect.json" || return 0
     read -rt 0.1 -u 9
   done
 }
@@ -309,7 +311,7 @@ take_away() {
   kill_cgroup
   if [ -n "${DRIVER:-}" ]; then
     for look in {1..20}; do
-      store rm --force --time=0 --volumes "$NAME" > /dev/null 2>&1
+      store rm --force --time=0 --volumes "$NAME" > /dev/null && break
       store container exists "$NAME" || break
       sleep 0.1
     done
