@@ -22,6 +22,7 @@ import pino from "pino";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, type Matched, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
+import { freePort } from "./registered-node.ts";
 
 const log = pino({ level: "silent" });
 /** Says which container it is by a file, so that a second run would leave a second file. */
@@ -451,12 +452,4 @@ function settings(port: number): Record<string, string> {
 
 function meshAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,10 +1,10 @@
-import { join } from "node:path";
 import { type JobId, jobMarketAbi } from "@berth/protocol";
 import { expect } from "chai";
 import { decodeFunctionData } from "viem";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
+import { registerNode } from "./registered-node.ts";
 
 const SETTLED = 6;
 
@@ -16,29 +16,9 @@ describe("berth-node and its earnings", function () {
 
   before(async () => {
     bench = await openMarketBench();
-    const settings = {
-      "mesh.enabled": "false",
-      "offers.capacity": JSON.stringify({ cpuMilli: 2000, memoryMiB: 512, diskMiB: 512 }),
-      "offers.maxBond": "1000",
-      "offers.baseCharge": "100",
-      confirmations: "1",
-      pollMs: "200",
-      // Two results make a full batch; one would wait for an hour.
-      "transactions.settle.maxItems": "2",
-      "transactions.settle.holdSeconds": "3600",
-    };
-    flags = [
-      ...["--data-dir", join(bench.dir, "node"), "--rpc", bench.anvil.url, "--deployment", bench.deploymentFile],
-      ...["--operator", bench.operator.address, "--run-id", `s${(process.pid % 46656).toString(36)}`, "--port", "0"],
-      ...["--indexer", bench.indexerUrl, "--token", bench.token, "--public-url", "http://127.0.0.1:1", "--json"],
-      ...Object.entries(settings).flatMap(([path, value]) => ["--set", `${path}=${value}`]),
-    ];
-    const init = await berthNode([...flags, "init"]);
-    await bench.fund(JSON.parse(init.stdout).key);
-    await bench.mint(bench.operator.address, 10_000n);
-    const key = ["--operator-key-file", bench.operatorKeyFile];
-    expect((await berthNode([...flags, "stake", "5000", ...key])).code).to.equal(0);
-    expect((await berthNode([...flags, "register", ...key])).code).to.equal(0);
+    // Two results make a full batch; one would wait for an hour.
+    const rules = { "transactions.settle.maxItems": "2", "transactions.settle.holdSeconds": "3600" };
+    ({ flags } = await registerNode(bench, "s", rules));
     node = startNode(flags);
     await node.ready;
   });
@@ -46,7 +26,8 @@ describe("berth-node and its earnings", function () {
   after(async function () {
     if (this.test?.parent?.tests.some(({ state }) => state === "failed")) process.stderr.write(`${node?.log()}\n`);
     await node?.kill("SIGTERM");
-    if (bench !== undefined) await berthNode([...flags, "clean"]);
+    const cleaned = await berthNode([...flags, "clean"]);
+    expect(cleaned.code, cleaned.stdout + cleaned.stderr).to.equal(0);
     await bench?.close();
   });
 

@@ -1,0 +1,242 @@
+// How fast a provider node is, beside what it could not beat: `npm run bench -- node [jobs publish recovery]`. A real chain, a real
+// node, real podman; every reference runs in this same call. The aims: no-op jobs one after another in at most 2.0 times a hardened
+// `podman run` of the same image plus 250 ms; eight at a time at 0.8 of the throughput of eight `podman run`; publishing at 0.8 of
+// the bare importer; ready again after kill -9 within 2 s; idle memory under 180 MB.
+
+import { randomFillSync } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { openEmbeddedStore } from "@berth/content";
+import { FsBlockstore } from "blockstore-fs";
+import Table from "cli-table3";
+import { importer } from "ipfs-unixfs-importer";
+import pino from "pino";
+import { openPodmanStore } from "../provider-node/src/engine/podman-store.ts";
+import { sandboxArgs } from "../provider-node/src/engine/sandbox-policy.ts";
+import { importImage } from "../provider-node/src/image/import.ts";
+import { imageName } from "../provider-node/src/image/name.ts";
+import { type MarketBench, openMarketBench } from "../test/provider-node/daemon/market-bench.ts";
+import { berthNode, type NodeProcess, startNode } from "../test/provider-node/daemon/node-process.ts";
+import { registerNode } from "../test/provider-node/daemon/registered-node.ts";
+import { eventually } from "../test/support/eventually.ts";
+import { busyboxImage } from "../test/support/images.ts";
+
+const MIB = 2 ** 20;
+const JOBS = 8;
+const PAST_JOBS = 1000;
+
+interface Row {
+  what: string;
+  value: number;
+  unit: "ms" | "jobs/s" | "MiB/s" | "MiB";
+  reference: number;
+  /** Of the value to the reference. */
+  ratio: number;
+}
+
+const rows: Row[] = [];
+const sections = { jobs: benchJobs, publish: benchPublish, recovery: benchRecovery };
+const wanted = process.argv.slice(2);
+const context = { signal: AbortSignal.timeout(900_000), log: pino({ level: "silent" }) };
+for (const [name, run] of Object.entries(sections)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}
+const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
+table.push(...rows.map((one) => [one.what, fixed(one.value), one.unit, fixed(one.reference), one.ratio.toFixed(2)]));
+console.log(table.toString());
+console.log(JSON.stringify({ bench: "node", rows }));
+process.exit(0);
+
+/** Jobs that do nothing: what is left is what the node costs. */
+async function benchJobs(): Promise<void> {
+  await withNode(async ({ bench, node }) => {
+    row("idle memory", "MiB", memoryOf(node.pid), 180);
+    const podman = await openReference();
+    try {
+      await oneJob(bench, node);
+      await podman.run("warm");
+      const [jobs, runs]: [number[], number[]] = [[], []];
+      for (let i = 0; i < JOBS; i++) {
+        runs.push(await timed(() => podman.run(`one-${i}`)));
+        jobs.push(await timed(() => oneJob(bench, node)));
+      }
+      row("no-op job: match mined to result sent", "ms", median(jobs), median(runs));
+      row("no-op job: the same, less 250 ms", "ms", median(jobs) - 250, median(runs));
+
+      const many = Array.from({ length: JOBS }, (_, i) => i);
+      const reference = await timed(() => Promise.all(many.map((i) => podman.run(`many-${i}`))));
+      const matches: { jobId: string }[] = [];
+      for (const _ of many) matches.push(await bench.match({}));
+      const all = await timed(() => Promise.all(matches.map(({ jobId }) => sent(node, jobId))));
+      row(`${JOBS} at a time`, "jobs/s", (JOBS * 1000) / all, (JOBS * 1000) / reference);
+    } finally {
+      await podman.close();
+    }
+  });
+}
+
+/** 100 MiB of outputs into the node's store, and by the bare importer into a store like it. */
+async function benchPublish(): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), "berth-bench-"));
+  try {
+    const outputs = join(dir, "outputs");
+    mkdirSync(outputs);
+    for (let i = 0; i < 10; i++) writeFileSync(join(outputs, `file-${i}`), randomFillSync(Buffer.alloc(10 * MIB)));
+    const bare = new FsBlockstore(join(dir, "bare"));
+    await bare.open();
+    const reference = await timed(async () => {
+      const files = Array.from({ length: 10 }, (_, i) => ({
+        path: `file-${i}`,
+        content: readFileSync(join(outputs, `file-${i}`)),
+      }));
+      for await (const _ of importer(files, bare, { profile: "unixfs-v1-2025", wrapWithDirectory: true } as object)) {
+        // The importer works while it is read.
+      }
+    });
+    const store = await openEmbeddedStore({ dir: join(dir, "store") });
+    const own = await timed(() => store.addPath(outputs));
+    await store.close();
+    row("publishing 100 MiB", "MiB/s", 100_000 / own, 100_000 / reference);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** A node with many past jobs and eight that run is killed and started again. */
+async function benchRecovery(): Promise<void> {
+  await withNode(async ({ bench, node, flags, dataDir, restart }) => {
+    await oneJob(bench, node);
+    for (let i = 0; i < JOBS; i++) await bench.match({ command: ["/bin/sleep", "100"] });
+    await eventually("all eight run", () => count(dataDir, "running") === JOBS, 60_000);
+    await node.kill("SIGKILL");
+    copyPast(dataDir);
+    row("recovery: 1,000 past and 8 running jobs", "ms", await timed(async () => await restart(flags).ready), 2000);
+  });
+}
+
+interface Bench {
+  bench: MarketBench;
+  node: NodeProcess;
+  flags: string[];
+  dataDir: string;
+  restart(flags: string[]): NodeProcess;
+}
+
+async function withNode(work: (on: Bench) => Promise<void>): Promise<void> {
+  const bench = await openMarketBench();
+  const settings = { confirmations: "0", pollMs: "20", "transactions.settle.enabled": "false" };
+  let node: NodeProcess | undefined;
+  let cleanUp: (() => Promise<unknown>) | undefined;
+  const restart = (again: string[]) => {
+    node = startNode(again);
+    return node;
+  };
+  try {
+    // Blocks come with transactions: the clock of a chain is no part of what is measured.
+    await bench.anvil.call("evm_setIntervalMining", [0]);
+    await bench.anvil.call("evm_setAutomine", [true]);
+    const { flags, dataDir } = await registerNode(bench, "b", settings);
+    cleanUp = () => berthNode([...flags, "clean"]);
+    await restart(flags).ready;
+    await work({ bench, node: node as unknown as NodeProcess, flags, dataDir, restart });
+  } finally {
+    await node?.kill("SIGTERM");
+    await cleanUp?.();
+    await bench.close();
+  }
+}
+
+async function oneJob(bench: MarketBench, node: NodeProcess): Promise<void> {
+  const { jobId } = await bench.match({});
+  await sent(node, jobId);
+}
+
+/** Until the node's log says that the transaction with the result left. */
+async function sent(node: NodeProcess, jobId: string): Promise<void> {
+  const isIt = (line: string) => line.includes(`"key":"submit:${jobId}`) && line.includes('"to":"sent"');
+  await eventually("the result is sent", () => node.log().split("\n").some(isIt), 60_000);
+}
+
+/** The hardened container of the node without the node. */
+async function openReference() {
+  const dir = mkdtempSync(join(tmpdir(), "berth-bench-"));
+  const store = await openPodmanStore(dir, context);
+  const image = await busyboxImage();
+  await importImage(image.dir, image.digest, store, context);
+  const { stdout } = await store.run(["image", "inspect", "--format={{.Id}}", imageName(image.digest)], context);
+  mkdirSync(join(dir, "out"), { mode: 0o777 });
+  return {
+    async run(name: string) {
+      const spec = {
+        ...{ name, jobId: "bench", replica: 0, attempt: 0, imageDigest: image.digest, command: ["/bin/true"] },
+        ...{ env: {}, resources: { cpuMilli: 500, memoryMiB: 64, diskMiB: 16, gpus: 0 }, maxSeconds: 60 },
+        ...{ inputs: [], outputPath: "/out", outputs: { maxBytes: MIB, maxFiles: 10 }, network: "none" as const },
+      };
+      const place = {
+        imageId: stdout.trim(),
+        cgroupParent: "",
+        logPath: join(dir, `${name}.log`),
+        outputDir: join(dir, "out"),
+      };
+      const args = sandboxArgs(spec, { ...place, runId: "bench", nodeId: "bench" });
+      const hardened = ["run", "--rm", ...args.slice(1).filter((flag) => !flag.startsWith("--cgroup-parent"))];
+      const { exitCode, stderr } = await store.run(hardened, context);
+      if (exitCode !== 0) throw new Error(`podman run: ${stderr}`);
+    },
+    async close() {
+      await store.release(context);
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+function count(dataDir: string, state: string): number {
+  const db = new DatabaseSync(join(dataDir, "journal.db"), { readOnly: true });
+  const found = db.prepare("SELECT count(*) AS n FROM attempts WHERE state = ?").get(state) as { n: number };
+  db.close();
+  return found.n;
+}
+
+/** A past as long as that of a node that has worked for weeks: its own first job, again and again. */
+function copyPast(dataDir: string): void {
+  const db = new DatabaseSync(join(dataDir, "journal.db"));
+  const first = db.prepare("SELECT job_id FROM jobs ORDER BY matched_at LIMIT 1").get() as { job_id: string };
+  db.exec("BEGIN");
+  for (let i = 0; i < PAST_JOBS; i++) {
+    const id = `0x${i.toString(16).padStart(64, "0")}`;
+    db.prepare("INSERT INTO jobs SELECT ?, replica, terms, matched_at, dropped_at FROM jobs WHERE job_id = ?").run(
+      id,
+      first.job_id,
+    );
+    db.prepare(
+      "INSERT INTO attempts SELECT ?, replica, attempt, 'cleaned', since, outcome, message, facts FROM attempts WHERE job_id = ?",
+    ).run(id, first.job_id);
+  }
+  db.exec("COMMIT");
+  db.close();
+}
+
+async function timed(work: () => unknown): Promise<number> {
+  const startedAt = performance.now();
+  await work();
+  return performance.now() - startedAt;
+}
+
+/** Resident memory of a process, in MiB. */
+function memoryOf(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+}
+
+function row(what: string, unit: Row["unit"], value: number, reference: number): void {
+  rows.push({ what, value, unit, reference, ratio: Number((value / reference).toFixed(3)) });
+}
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+function fixed(value: number): string {
+  return value.toFixed(value < 10 ? 2 : 0);
+}
