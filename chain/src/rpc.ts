@@ -33,6 +33,8 @@ export interface RpcOptions {
   expectedChainId?: number;
   log: Logger;
   signal?: AbortSignal;
+  /** Called with the host of a URL that did not answer, or not sensibly. */
+  onFailure?: ((host: string) => void) | undefined;
   /** For one HTTP exchange, body included. */
   timeoutMs?: number;
   maxResponseBytes?: number;
@@ -56,6 +58,7 @@ export async function connectRpc({
   expectedChainId,
   log,
   signal,
+  onFailure,
   timeoutMs = 20_000,
   maxResponseBytes = 64 * 1024 * 1024,
 }: RpcOptions): Promise<Rpc> {
@@ -98,6 +101,7 @@ export async function connectRpc({
         callSignal?.throwIfAborted();
         endpoint.checked = false;
         failure = error;
+        onFailure?.(endpoint.host);
         log.debug({ rpc: endpoint.host, method: calls[0]?.method, err: error }, "rpc did not answer");
       }
     }
@@ -123,6 +127,7 @@ export async function connectRpc({
     await check(endpoint, signal).catch((error: unknown) => {
       signal?.throwIfAborted();
       if (error instanceof MarketError && error.code === "WRONG_CHAIN") throw error;
+      onFailure?.(endpoint.host);
       log.warn({ rpc: endpoint.host, err: error }, "rpc did not answer");
       failures.push(error);
     });

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
 import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
+import { httpSchema } from "./config/http.ts";
 import { hookSchema } from "./config/hook.ts";
 import { imagesSchema } from "./config/images.ts";
 import { offersSchema } from "./config/offers.ts";
@@ -40,14 +41,7 @@ export const configSchema = z.strictObject({
     .prefault({}),
   /** RPC of a Kubo daemon to hold content instead of the embedded store. */
   kuboUrl: url.optional(),
-  http: z
-    .strictObject({
-      host: z.string().min(1).default("127.0.0.1"),
-      port: z.int().min(0).max(65_535).default(4080),
-      /** How others reach this server. Absent: `http://host:port`. */
-      publicUrl: url.optional(),
-    })
-    .prefault({}),
+  http: httpSchema.prefault({}),
   mesh: z
     .strictObject({
       enabled: z.boolean().default(true),

@@ -13,9 +13,14 @@ export interface ChainAccess {
 }
 
 /** Throws CONFIG_MISSING, DEPLOYMENT_INVALID, DEPLOYMENT_UNREADABLE, RPC_UNAVAILABLE, WRONG_CHAIN, NOT_DEPLOYED. */
-export async function connectChain(config: Config, { signal, log }: Context): Promise<ChainAccess> {
+export async function connectChain(
+  config: Config,
+  { signal, log }: Context,
+  onFailure?: (host: string) => void,
+): Promise<ChainAccess> {
   const deployment = readDeployment(config);
-  const rpc = await connectRpc({ urls: config.rpcUrls, expectedChainId: deployment.chainId, log, signal });
+  const expectedChainId = deployment.chainId;
+  const rpc = await connectRpc({ urls: config.rpcUrls, expectedChainId, log, signal, onFailure });
   const { identity, staking, market } = deployment;
   await rpc.assertDeployed({ "identity registry": identity, "staking contract": staking, market }, { signal });
   const first = (await rpc.request("eth_getBlockByNumber", ["0x0", false], { signal })) as { hash?: Hex } | null;

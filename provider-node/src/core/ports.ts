@@ -5,6 +5,7 @@ import type { LocalAccount } from "viem";
 import type { Attester } from "../attest/index.ts";
 import type { Engine } from "../engine/types.ts";
 import type { Images } from "../image/images.ts";
+import type { Intake } from "../jobs/intake.ts";
 import type { Context } from "../log.ts";
 import type { VetoMatch } from "../policy/veto.ts";
 import type { ChainStore } from "../store/chain-store.ts";
@@ -33,6 +34,8 @@ export interface Machine {
   hasImage(digest: string, context: Context): Promise<boolean>;
   /** Verifies an OCI layout folder of at most `maxBytes` against `digest` and brings it into the store. */
   importImage(layoutDir: string, digest: string, context: Context, maxBytes: number): Promise<void>;
+  /** Absent: this engine does not tell. */
+  listImages?(context: Context): Promise<{ digest: string; bytes: number }[]>;
   /** Drops images, least recently used first, until those left have at most `maxBytes`. Returns the digests dropped. */
   evictImages(maxBytes: number, context: Context): Promise<string[]>;
 }
@@ -64,6 +67,8 @@ export interface JobTools {
   maxOutputFiles: number;
   /** Why a match is not wanted. Absent: every match is. */
   vetoMatch?: VetoMatch;
+  /** Counts content as it comes in. */
+  intake?: Intake;
   /** Unix seconds by the chain's clock. */
   now(): number;
 }

@@ -6,7 +6,7 @@ import type { PodmanStore } from "../engine/podman-store.ts";
 import type { Context } from "../engine/types.ts";
 import { imageName } from "./name.ts";
 
-const listed = z.array(z.object({ Names: z.array(z.string()).nullish(), Size: z.number() }));
+const listedSchema = z.array(z.object({ Names: z.array(z.string()).nullish(), Size: z.number() }));
 const namePattern = /^localhost\/sha256-([0-9a-f]{64})(?::latest)?$/;
 /** An image used this lately may be waiting for its container to be made. */
 const FRESH_MS = 10 * 60_000;
@@ -34,19 +34,27 @@ export function noteUse(digest: string, store: PodmanStore): void {
   utimesSync(file, now, now);
 }
 
+/** The images in the store, with the bytes that podman counts; none when podman does not say. */
+export async function listImages(
+  store: PodmanStore,
+  { signal }: Context,
+): Promise<{ digest: string; bytes: number }[]> {
+  const { exitCode, stdout } = await store.run(["images", "--format=json"], { signal });
+  if (exitCode !== 0) return [];
+  return listedSchema.parse(JSON.parse(stdout)).flatMap(({ Names, Size }) => {
+    const hash = (Names ?? []).map((name) => namePattern.exec(name)?.[1]).find((found) => found !== undefined);
+    return hash === undefined ? [] : [{ digest: digestSchema.parse(`sha256:${hash}`), bytes: Size }];
+  });
+}
+
 /**
  * Drops images, least recently used first, until those left have at most `maxBytes` together. One that a container is made
  * of, that is held, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
  */
-export async function evictImages(maxBytes: number, store: PodmanStore, { signal }: Context): Promise<string[]> {
-  const { exitCode, stdout } = await store.run(["images", "--format=json"], { signal });
-  if (exitCode !== 0) return [];
-  const images = listed.parse(JSON.parse(stdout)).flatMap(({ Names, Size }) => {
-    const hash = (Names ?? []).map((name) => namePattern.exec(name)?.[1]).find((found) => found !== undefined);
-    if (hash === undefined) return [];
-    const digest = digestSchema.parse(`sha256:${hash}`);
-    return [{ digest, bytes: Size, usedAt: usedAt(digest, store) }];
-  });
+export async function evictImages(maxBytes: number, store: PodmanStore, context: Context): Promise<string[]> {
+  const { signal } = context;
+  const listed = await listImages(store, context);
+  const images = listed.map((image) => ({ ...image, usedAt: usedAt(image.digest, store) }));
   let total = images.reduce((sum, { bytes }) => sum + bytes, 0);
   const gone: string[] = [];
   for (const { digest, bytes, usedAt } of images.sort((a, b) => a.usedAt - b.usedAt)) {

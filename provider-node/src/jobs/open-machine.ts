@@ -5,7 +5,7 @@ import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
 import { policyHash } from "../engine/sandbox-policy.ts";
 import { openSlurmEngine } from "../engine/slurm.ts";
-import { evictImages, noteUse } from "../image/cache.ts";
+import { evictImages, listImages, noteUse } from "../image/cache.ts";
 import { importImage } from "../image/import.ts";
 import { imageName } from "../image/name.ts";
 import { DEFAULT_IMAGE_LIMITS } from "../image/verify.ts";
@@ -53,6 +53,7 @@ async function openPodman({ dataDir, runId, nodeId }: MachineOptions, context: C
       await importImage(layoutDir, digest, store, own, limitsOf(maxBytes));
       noteUse(digest, store);
     },
+    listImages: (own) => listImages(store, own),
     evictImages: (maxBytes, own) => evictImages(maxBytes, store, own),
   };
 }

@@ -50,7 +50,9 @@ export async function prepareAttempt(
     // Until a container is made of it, nothing else says that the image is needed.
     using _held = holdImage(spec.image.digest);
     await inTime(startBy(), tools, context, async (own) => {
-      facts = { ...facts, inBytes: await fetchAll(job, attempt, spec, tools, own) };
+      const fetched = await fetchAll(job, attempt, spec, tools, own);
+      // What an earlier try brought is here already, and came in all the same.
+      facts = { ...facts, inBytes: Math.max(fetched, tools.intake?.of(job) ?? 0) };
       await makeContainer(job, attempt, spec, tools, own);
     });
     return { state: "prepared", facts };
@@ -271,7 +273,9 @@ async function fetch(
   const { signal, log } = context;
   try {
     const sources = [...(await tools.sourcesOf(job, context)), ...also];
-    const { size, source } = await fetchContent(cid, { sources, store: tools.content, maxBytes, signal, log });
+    const onProgress = ({ bytes }: { bytes: number }) => tools.intake?.note(job, cid, bytes);
+    const options = { sources, store: tools.content, maxBytes, signal, log, onProgress };
+    const { size, source } = await fetchContent(cid, options);
     return source === undefined ? 0 : size;
   } catch (cause) {
     if (!(cause instanceof MarketError)) throw cause;

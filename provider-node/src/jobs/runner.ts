@@ -6,6 +6,7 @@ import { decide } from "../core/decide.ts";
 import type { JobTools } from "../core/ports.ts";
 import type { Action, AttemptView, EngineView, Situation, Veto } from "../core/states.ts";
 import type { Context } from "../log.ts";
+import type { Transition } from "../metrics/phases.ts";
 import { createDecisions, type Reason } from "../store/decisions.ts";
 import type { AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { type Alarm, createAlarm } from "./alarm.ts";
@@ -33,7 +34,12 @@ const LONGEST_PAUSE_MS = 20_000;
 /** Failed starts of one container after which its spec is held to be the reason. */
 const START_REFUSALS = 3;
 
-export function createRunner(tools: JobTools, context: Context): Runner {
+/** @param observe called after every change of an attempt's state */
+export function createRunner(
+  tools: JobTools,
+  context: Context,
+  observe: (transition: Transition) => void = () => {},
+): Runner {
   const { journal, database } = tools;
   const { signal } = context;
   const decisions = createDecisions(database);
@@ -196,6 +202,7 @@ export function createRunner(tools: JobTools, context: Context): Runner {
     faultPoint(change.state, "before");
     const next = journal.change(attempt, change, tools.now());
     faultPoint(change.state, "after");
+    observe({ from: attempt, to: next });
     const { outcome, message } = next;
     log.info({ attempt: next.attempt, from: attempt.state, state: next.state, outcome, message }, "attempt moved on");
   }

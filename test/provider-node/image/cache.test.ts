@@ -1,7 +1,7 @@
 import { utimesSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
-import { evictImages, noteUse } from "../../../provider-node/src/image/cache.ts";
+import { evictImages, holdImage, noteUse } from "../../../provider-node/src/image/cache.ts";
 import { importImage } from "../../../provider-node/src/image/import.ts";
 import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
 import { busyboxImage } from "../../support/images.ts";
@@ -26,6 +26,11 @@ describe("evictImages", function () {
     await bench.engine.prepare(attempt, quiet);
     expect(await evict(0)).to.deep.equal([]);
     await bench.engine.cleanup(attempt.name, quiet);
+    const held = holdImage(digest);
+    const again = holdImage(digest);
+    again[Symbol.dispose]();
+    expect(await evict(0)).to.deep.equal([]);
+    held[Symbol.dispose]();
     expect(await evict(0)).to.deep.equal([digest]);
     expect((await bench.store.run(["images", "--quiet"], quiet)).stdout).to.equal("");
     await importImage(dir, digest, bench.store, quiet);

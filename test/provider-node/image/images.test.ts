@@ -17,7 +17,8 @@ import type { PackedImage } from "../../../client/src/image/index.ts";
 import { digestOf, type RegistryMood, startRegistry, type TestRegistry } from "../../support/registry.ts";
 import { failure, imageBench } from "./support.ts";
 
-describe("an image is brought in", () => {
+describe("an image is brought in", function () {
+  this.timeout(20_000);
   let bench: ReturnType<typeof imageBench>;
   let image: PackedImage;
   let undo: (() => Promise<void>)[];
@@ -309,6 +310,20 @@ describe("an image is brought in", () => {
       expect(await failure(bench.bring(images, places))).to.have.property("code", "CONTENT_UNAVAILABLE");
       expect(bench.lines.flatMap(({ code }) => code ?? [])).to.deep.equal(Array(5).fill("SOURCE_REFUSED"));
       expect(requests).to.deep.equal([]);
+    });
+
+    it("from this machine by way of a public server that redirects there", () => {
+      const child = join(import.meta.dirname, "redirect-child.ts");
+      const inside = `ip link set lo up && ip address add 9.9.9.9/32 dev lo && exec "$0" "$@"`;
+      const args = [child, join(bench.dir, "images"), bench.target, image.digest, "9.9.9.9"];
+      const said = execFileSync("unshare", ["--net", "sh", "-c", inside, process.execPath, ...args], {
+        encoding: "utf8",
+      });
+      expect(said)
+        .to.contain("public was asked")
+        .and.to.contain("SOURCE_REFUSED")
+        .and.to.contain("CONTENT_UNAVAILABLE");
+      expect(said).to.not.contain("loopback was asked");
     });
 
     it("any further when the job is stopped", async () => {

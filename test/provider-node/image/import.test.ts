@@ -1,7 +1,11 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
+import { packImage } from "../../../client/src/image/index.ts";
 import { importImage, removeImage } from "../../../provider-node/src/image/import.ts";
 import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
 import { busyboxImage } from "../../support/images.ts";
@@ -43,4 +47,40 @@ describe("importImage", function () {
     expect(error).to.have.property("code", "IMAGE_DIGEST_MISMATCH");
     expect((await bench.store.run(["images", "--quiet"], quiet)).stdout).to.equal("");
   });
+
+  it("is whole or not there after node and podman were killed in the middle", async () => {
+    const bytes = randomBytes(40 * 2 ** 20);
+    mkdirSync(join(folder, "rootfs"));
+    writeFileSync(join(folder, "rootfs/large"), bytes);
+    const { dir, digest, configDigest } = await packImage({
+      rootfs: join(folder, "rootfs"),
+      outDir: join(folder, "large"),
+    });
+    const layers = join(bench.store.folder, "store/overlay");
+    const before = readdirSync(layers).length;
+    const child = spawn(process.execPath, [join(import.meta.dirname, "import-child.ts"), bench.dataDir, dir, digest]);
+    while (readdirSync(layers).length === before) await new Promise((resolve) => setImmediate(resolve));
+    child.kill("SIGKILL");
+    for (const pid of podmansOf(bench.store.folder)) process.kill(pid, "SIGKILL");
+    await once(child, "exit");
+
+    // Whatever is there now must do, or be made whole.
+    expect(`sha256:${await importImage(dir, digest, bench.store, quiet)}`).to.equal(configDigest);
+    const { stdout } = await bench.store.run(["image", "mount", configDigest.slice(7)], quiet);
+    expect(readFileSync(join(stdout.trim(), "large")).equals(bytes)).to.equal(true);
+    await bench.store.run(["image", "unmount", configDigest.slice(7)], quiet);
+  });
 });
+
+/** Processes at work on the store in `folder`. */
+function podmansOf(folder: string): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^[0-9]+$/.test(name)) return [];
+    try {
+      const isOurs = readFileSync(join("/proc", name, "cmdline"), "utf8").includes(`--root=${folder}/store\0`);
+      return isOurs ? [Number(name)] : [];
+    } catch {
+      return []; // it has ended
+    }
+  });
+}

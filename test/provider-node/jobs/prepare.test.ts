@@ -3,14 +3,19 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ContentStore, openEmbeddedStore } from "@berth/content";
+import { type ContentStore, openEmbeddedStore, startGateway } from "@berth/content";
 import { canonicalBytes, documentHash, type Hex, type JobId, MarketError, type Spec, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
+import { packImage } from "../../../client/src/image/index.ts";
+import { configSchema } from "../../../provider-node/src/config.ts";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
+import { type ImagesOptions, openImages } from "../../../provider-node/src/image/images.ts";
 import { prepareAttempt } from "../../../provider-node/src/jobs/prepare.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
+import { imageSigner } from "../../support/image-signatures.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
+import { type RegistryMood, startRegistry } from "../../support/registry.ts";
 import { aSpec } from "../../support/specs.ts";
 
 const jobId = `0x${"11".repeat(32)}` as JobId;
@@ -38,6 +43,17 @@ describe("prepareAttempt", function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  const imagesWith = (settings: object = {}, change: Partial<ImagesOptions> = {}) =>
+    openImages({
+      dir: join(dir, "images"),
+      settings: configSchema.shape.images.parse(settings),
+      allowPrivate: true,
+      minFreeBytes: 0,
+      peersFor: () => [],
+      now: () => 1000,
+      ...change,
+    });
+
   /** Only what preparing touches. */
   const tools = (change: Partial<JobTools> = {}) =>
     ({
@@ -49,6 +65,7 @@ describe("prepareAttempt", function () {
       maxOutputFiles: 1000,
       now: () => 1000,
       sourcesOf: async () => [],
+      images: imagesWith(),
       machine: {
         hasImage: async () => true,
         engine: {
@@ -139,5 +156,120 @@ describe("prepareAttempt", function () {
   it("fetches nothing while the disk is nearly full, and does not blame the requester", async () => {
     const error = await prepare({}, { minFreeBytes: Number.MAX_SAFE_INTEGER }).catch((thrown: unknown) => thrown);
     expect(error).to.deep.include({ code: "DISK_LOW", retryable: true });
+  });
+
+  describe("with an image that is not here yet", () => {
+    let image: Awaited<ReturnType<typeof packImage>>;
+    let imported: string[];
+    let undo: (() => Promise<unknown>)[];
+    beforeEach(async () => {
+      undo = [];
+      imported = [];
+      mkdirSync(join(dir, "rootfs"));
+      writeFileSync(join(dir, "rootfs/file"), "content");
+      image = await packImage({ rootfs: join(dir, "rootfs"), outDir: join(dir, "layout") });
+    });
+    afterEach(async () => {
+      for (const step of undo.splice(0)) await step();
+    });
+
+    /** A machine that remembers what was imported, of what size. */
+    const machine = () => ({
+      hasImage: async (digest: string) => imported.includes(digest),
+      importImage: async (layout: string, digest: string) => {
+        expect(readdirSync(join(layout, "blobs/sha256"))).to.include(digest.slice(7));
+        imported.push(digest);
+      },
+      engine: {
+        prepare: async () => {
+          prepared += 1;
+        },
+      },
+    });
+    const registry = async (mood: RegistryMood = {}) => {
+      const started = await startRegistry(mood);
+      undo.push(started.close);
+      started.push(image.dir);
+      return started;
+    };
+    const withImage = (settings: object = {}, change: Partial<ImagesOptions> = {}) =>
+      ({ machine: machine(), images: imagesWith(settings, change) }) as unknown as Partial<JobTools>;
+
+    it("has it from the registry that the spec names, once", async () => {
+      const { source, requests } = await registry({ asksForToken: true });
+      const change = await prepare({ image: { digest: image.digest, sources: [source] } }, withImage());
+      expect(change).to.deep.include({ state: "prepared" });
+      expect(change.facts?.inBytes).to.equal(image.bytes);
+      const asked = requests.length;
+      await prepare({ image: { digest: image.digest, sources: [source] } }, withImage());
+      expect([imported, requests.length, prepared]).to.deep.equal([[image.digest], asked, 2]);
+    });
+
+    it("has it from another node where nobody that the job names delivers, and then serves it to others for a while", async () => {
+      const other = await openEmbeddedStore({ dir: join(dir, "other") });
+      undo.push(() => other.close());
+      const gateway = await startGateway({ store: other, host: "127.0.0.1", port: 0, log: context.log });
+      undo.push(() => gateway.close());
+      const { cid } = await other.addPath(image.dir);
+      const peersFor = (digest: string) => (digest === image.digest ? [{ url: gateway.url, publicOnly: false }] : []);
+      const spec = { image: { digest: image.digest, cid, sources: ["oci://127.0.0.1:1/team/app"] } };
+      expect(await prepare(spec, withImage({ shareSeconds: 100 }, { peersFor }))).to.deep.include({
+        state: "prepared",
+      });
+      expect(await content.pins()).to.deep.equal([{ cid, owner: "image", until: 1100 }]);
+      await prepare(spec, withImage({ shareSeconds: 200 }));
+      expect(await content.pins()).to.deep.equal([{ cid, owner: "image", until: 1200 }]);
+    });
+
+    it("keeps nothing for others when the operator shares nothing", async () => {
+      const { cid } = await content.addPath(image.dir);
+      const spec = { image: { digest: image.digest, cid } };
+      expect(await prepare(spec, withImage({ shareSeconds: 0 }))).to.deep.include({ state: "prepared" });
+      expect(await content.pins()).to.deep.equal([]);
+    });
+
+    it("does not run it unsigned where the operator wants a signature, though it is in the store already", async () => {
+      const signer = imageSigner("p256", join(dir, "cosign.pub"));
+      const { source, put, tag } = await registry();
+      imported.push(image.digest);
+      const spec = { image: { digest: image.digest, sources: [source] } };
+      const policy = { policy: [{ keys: [signer.publicKeyFile] }] };
+      const change = await prepare(spec, withImage(policy));
+      expect(change).to.deep.include({ state: "collected", outcome: "image-mismatch" });
+      expect(change.message).to.equal(`The image ${image.digest} has no signature that this node accepts.`);
+
+      const { payload, manifest } = signer.sign(image.digest);
+      put(payload);
+      tag(`${image.digest.replace(":", "-")}.sig`, put(manifest));
+      expect(await prepare(spec, withImage(policy))).to.deep.include({ state: "prepared" });
+    });
+
+    it("says nothing of what a place answered, and tries again until the time to start", async () => {
+      const { source } = await registry({ mischief: (_, response) => response.writeHead(418).end() !== undefined });
+      const spec = { image: { digest: image.digest, sources: [source] } };
+      const error = await prepare(spec, withImage()).catch((thrown: unknown) => thrown);
+      expect(error).to.include({ code: "CONTENT_UNAVAILABLE", retryable: true });
+      const job = aSpec(spec);
+      await content.addBytes(canonicalBytes(job));
+      const late = tools({ ...withImage(), now: () => 100_000 });
+      const change = await prepareAttempt(jobOf(documentHash(job), job), attempt, late, context, error);
+      expect(change).to.deep.include({ state: "collected", outcome: "inputs-unavailable" });
+      expect(change.message).to.equal(`No place delivered the image ${image.digest}; asked: a registry.`);
+    });
+
+    it("gives up by the time to start on a registry that never ends a layer", async () => {
+      let isOver = false;
+      const mischief: RegistryMood["mischief"] = (path, response) => {
+        if (!path.endsWith(image.layerDigest)) return false;
+        response.writeHead(200).write("x");
+        isOver = true;
+        return true;
+      };
+      const { source } = await registry({ mischief });
+      const late = { ...withImage(), now: () => (isOver ? 100_000 : 1000) };
+      const change = await prepare({ image: { digest: image.digest, sources: [source] } }, late);
+      expect(change).to.deep.include({ state: "collected", outcome: "inputs-unavailable" });
+      expect(readdirSync(join(dir, "staging"))).to.deep.equal([]);
+    });
   });
 });
