@@ -92,7 +92,40 @@ export interface ConfigSources {
  * Flags over `BERTH_NODE_*` over the file over defaults. The file is `--config`, `BERTH_NODE_CONFIG`, or `config.yaml` in
  * the data folder if there is one. Throws CONFIG_INVALID, CONFIG_UNREADABLE.
  */
-export function loadConfig({ flags, env, file, cwd }: ConfigSources): Config {
+export function loadConfig(sources: ConfigSources): Config {
+  const { fromFile, fromEnv, fromFlags } = layersOf(sources);
+  const merged = merge(merge(fromFile, fromEnv), fromFlags);
+  return parseWith(configSchema, merged, { code: "CONFIG_INVALID", what: "The configuration" });
+}
+
+/** One setting as it counts, and who said so. */
+export interface Setting {
+  path: string;
+  /** Null: not set. */
+  value: unknown;
+  source: "flag" | "environment" | "file" | "default";
+  /** The variable or the file. */
+  from: string | null;
+}
+
+/** Every setting as it counts, in the order of the schema. Throws CONFIG_INVALID, CONFIG_UNREADABLE. */
+export function explainConfig(sources: ConfigSources): Setting[] {
+  const config = loadConfig(sources);
+  const { fromFile, fromEnv, fromFlags, file } = layersOf(sources);
+  const all = leaves(configSchema);
+  const isSection = ({ path }: Leaf) => all.some((other) => other.path.startsWith(`${path}.`));
+  return all
+    .filter((leaf) => !isSection(leaf))
+    .map(({ path }) => {
+      const about = { path, value: get(config, path) ?? null };
+      if (get(fromFlags, path) !== undefined) return { ...about, source: "flag", from: null };
+      if (get(fromEnv, path) !== undefined) return { ...about, source: "environment", from: envName(path) };
+      if (get(fromFile, path) !== undefined) return { ...about, source: "file", from: file };
+      return { ...about, source: "default", from: null };
+    });
+}
+
+function layersOf({ flags, env, file, cwd }: ConfigSources) {
   const fromEnv = resolvePaths(envValues(env), cwd);
   const fromFlags = resolvePaths(coerce(flags), cwd);
   const dataDir = String(
@@ -101,8 +134,7 @@ export function loadConfig({ flags, env, file, cwd }: ConfigSources): Config {
   const named = file ?? env["BERTH_NODE_CONFIG"];
   const chosen = named === undefined ? join(dataDir, "config.yaml") : resolve(cwd, named);
   const fromFile = named !== undefined || existsSync(chosen) ? resolvePaths(readFile(chosen), dirname(chosen)) : {};
-  const merged = merge(merge(fromFile, fromEnv), fromFlags);
-  return parseWith(configSchema, merged, { code: "CONFIG_INVALID", what: "The configuration" });
+  return { fromFile, fromEnv, fromFlags, file: chosen };
 }
 
 /** The setting `name` that a command cannot do without. Throws CONFIG_MISSING. */
@@ -155,8 +187,13 @@ function envValues(env: ConfigSources["env"]): Tree {
   const tree: Tree = {};
   const byName = new Map(leaves(configSchema).map((leaf) => [envName(leaf.path), leaf]));
   for (const [name, text] of Object.entries(env)) {
-    if (!name.startsWith("BERTH_NODE_") || name === "BERTH_NODE_CONFIG" || text === undefined) continue;
+    if (!name.startsWith("BERTH_NODE_") || notSettings.includes(name) || text === undefined) continue;
     const leaf = byName.get(name);
+    const inFile = byName.get(name.replace(/_FILE$/, ""));
+    if (leaf === undefined && inFile !== undefined) {
+      set(tree, inFile.path, fromText(inFile, readSecret(name, text)));
+      continue;
+    }
     if (leaf === undefined) {
       throw new MarketError("CONFIG_INVALID", `There is no setting behind the environment variable ${name}.`, {
         hint: `Known: ${[...byName.keys()].join(", ")}.`,
@@ -170,6 +207,21 @@ function envValues(env: ConfigSources["env"]): Tree {
   return tree;
 }
 
+/** Variables of this program that are no settings. */
+const notSettings = ["BERTH_NODE_CONFIG", "BERTH_NODE_OPERATOR_KEY_FILE"];
+
+/** The value of a setting that is kept out of the environment, in a file. */
+function readSecret(name: string, file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (cause) {
+    throw new MarketError("CONFIG_UNREADABLE", `The file ${file} that ${name} names cannot be read.`, {
+      hint: "Check the path and its permissions.",
+      cause,
+    });
+  }
+}
+
 /** `set` values of the command line arrive as text. */
 function coerce(flags: Tree): Tree {
   const tree: Tree = {};
@@ -177,9 +229,27 @@ function coerce(flags: Tree): Tree {
     const value = get(flags, leaf.path);
     if (value !== undefined) set(tree, leaf.path, typeof value === "string" ? fromText(leaf, value) : value);
   }
-  const unknown = Object.keys(flags).find((key) => !(key in configSchema.shape) && flags[key] !== undefined);
-  if (unknown !== undefined) throw new MarketError("CONFIG_INVALID", `There is no setting "${unknown}".`);
+  const unknown = unknownIn(flags);
+  if (unknown !== undefined) {
+    throw new MarketError("CONFIG_INVALID", `There is no setting "${unknown}".`, {
+      hint: "`berth-node config explain` lists them all.",
+    });
+  }
   return tree;
+}
+
+/** The first path in `flags` that the schema does not have. What lies below a setting of several shapes, the schema judges. */
+function unknownIn(flags: Tree, prefix = ""): string | undefined {
+  const known = leaves(configSchema).map(({ path }) => path);
+  for (const [key, value] of Object.entries(flags)) {
+    const path = `${prefix}${key}`;
+    if (value === undefined) continue;
+    if (!known.includes(path)) return path;
+    const isSection = known.some((other) => other.startsWith(`${path}.`));
+    const below = isSection && isTree(value) ? unknownIn(value, `${path}.`) : undefined;
+    if (below !== undefined) return below;
+  }
+  return undefined;
 }
 
 /** Text as the leaf's type: as it stands, as a list split at commas, or as JSON; whichever the schema takes. */

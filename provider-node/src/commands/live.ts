@@ -2,7 +2,7 @@ import { z } from "zod";
 import { askNode } from "../http/admin-client.ts";
 
 const liveSchema = z.object({
-  notReady: z.string().nullable(),
+  ready: z.boolean(),
   offer: z.union([z.object({ expiresAt: z.number() }), z.object({ none: z.string() })]),
   troubles: z.array(z.object({ jobId: z.string(), replica: z.number(), message: z.string() })),
 });

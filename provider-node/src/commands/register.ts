@@ -1,5 +1,5 @@
 import { toMarketError } from "@berth/chain";
-import { type Address, type Deployment, didOf, identityRegistryAbi, jobMarketAbi } from "@berth/protocol";
+import { type Address, type Deployment, didOf, identityRegistryAbi, jobMarketAbi, MarketError } from "@berth/protocol";
 import type { Command } from "commander";
 import { encodeFunctionData } from "viem";
 import { type ChainAccess, connectChain } from "../chain/connect.ts";
@@ -11,8 +11,9 @@ import type { Run } from "../cli/runner.ts";
 import { type Config, keyFileOf, need, wgKeyFileOf } from "../config.ts";
 import { acceptedBy, limitsFor } from "../core/offer.ts";
 import { capacityOf } from "../jobs/doctor.ts";
+import { readNextKeys, waitingKeys } from "../jobs/rotation.ts";
 import type { Context } from "../log.ts";
-import { loadOrCreateKey } from "../mesh/keys.ts";
+import { keyFromHex, loadOrCreateKey } from "../mesh/keys.ts";
 import { addOperatorFlags, assertSender, type Call, carryOut, type OperatorFlags, operatorAnswer } from "./operator.ts";
 import { type Answer, example, facts } from "./print.ts";
 import { type Publication, planPublication } from "./publication.ts";
@@ -64,6 +65,7 @@ export function addRegister(program: Command, run: Run): void {
         const validDays = whole(flags.validDays, "--valid-days");
         if (flags.check === true) return await check(config, context);
         assertSender(flags);
+        assertNoRotation(config);
         return await register(config, { flags, validDays }, context);
       }),
     );
@@ -123,12 +125,24 @@ async function check(config: Config, context: Context): Promise<Answer> {
   return { json: answer, text, exitCode: answer.complete ? exitCodes.ok : exitCodes.failed };
 }
 
+/** Publishing the old key again would undo a rotation that is half done. Throws ROTATION_UNDER_WAY. */
+function assertNoRotation(config: Config): void {
+  const waiting = waitingKeys(config);
+  if (waiting.length === 0) return;
+  throw new MarketError("ROTATION_UNDER_WAY", `New keys wait to be put into use: ${waiting.join(", ")}.`, {
+    hint: "Run `berth-node rotate` again if they are not published, else start the node. To give them up, delete their .next files.",
+  });
+}
+
+/** The registration as it should be, with the keys that wait where there are any. */
 async function look(config: Config, validDays: number, context: Context) {
   const operator = need(config, "operator");
   const access = await connectChain(config, context);
   const { rpc, deployment } = access;
-  const hot = readKey(keyFileOf(config), "hot key");
-  const { wgKey, publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
+  const next = await readNextKeys(config);
+  const hot = next.hot ?? readKey(keyFileOf(config), "hot key");
+  const wgKey = next.wgKey ?? (await loadOrCreateKey(wgKeyFileOf(config))).wgKey;
+  const publicKey = keyFromHex(wgKey);
   const found = await readRegistration(rpc, deployment, { operator, index: config.index });
   const { controller } = found;
   const publication = await planPublication(config, { hot, wgKey }, { rpc, deployment, controller, validDays });

@@ -2,6 +2,7 @@ import { toJson } from "@berth/protocol";
 import type { Command } from "commander";
 import type { Run } from "../cli/runner.ts";
 import type { Config } from "../config.ts";
+import type { Daemon } from "../jobs/daemon.ts";
 import type { Context } from "../log.ts";
 import { example } from "./print.ts";
 
@@ -27,22 +28,27 @@ export function addStart(program: Command, run: Run): void {
     );
 }
 
-/** Runs the node until `signal` aborts. `onReady` gets one JSON-ready object when everything runs. */
+/** Runs the node until `signal` aborts. `onReady` gets one JSON-ready object whenever everything runs. */
 async function start(config: Config, onReady: (facts: object) => void, context: Context): Promise<void> {
-  const { signal, log } = context;
   // Only here: every other command answers sooner without it.
   const { startDaemon } = await import("../jobs/daemon.ts");
-  const daemon = await startDaemon(config, context);
-  const stopped = Promise.withResolvers<void>();
-  signal.addEventListener("abort", () => stopped.resolve(), { once: true });
-  if (signal.aborted) stopped.resolve();
+  while (await runDaemon(await startDaemon(config, context), onReady, context));
+}
+
+/** Resolves when the daemon has stopped; with true when it has to start again, to put new keys into use. */
+async function runDaemon(daemon: Daemon, onReady: (facts: object) => void, { signal, log }: Context): Promise<boolean> {
+  const stopped = Promise.withResolvers<false>();
+  signal.addEventListener("abort", () => stopped.resolve(false), { once: true });
+  if (signal.aborted) stopped.resolve(false);
   try {
     const announce = daemon.ready.then(() => {
       const facts = daemon.facts();
       log.info(facts, "node ready");
       onReady(facts);
     });
-    await Promise.race([Promise.all([announce, stopped.promise]), daemon.failed, stopped.promise]);
+    const renewed = Promise.all([announce, daemon.keysDue]).then(() => true);
+    const announced = Promise.all([announce, stopped.promise]).then(() => false);
+    return await Promise.race([announced, renewed, daemon.failed, stopped.promise]);
   } finally {
     log.info({}, "node stopping");
     const force = setTimeout(() => {

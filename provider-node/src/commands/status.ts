@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Run } from "../cli/runner.ts";
 import type { Config } from "../config.ts";
 import { attemptStates } from "../core/states.ts";
+import { waitingKeys } from "../jobs/rotation.ts";
 import { viewJournal } from "../store/journal-view.ts";
 import { isLocked } from "../store/open.ts";
 import { type JobLine, jobLine } from "./jobs.ts";
@@ -21,6 +22,8 @@ export interface StatusAnswer {
   transactions: number;
   /** Null unless the node drains: it takes nothing new and finishes what it owes. */
   draining: { reason: string; since: number } | null;
+  /** New keys that wait to be put into use; see `rotate`. */
+  waitingKeys: ("hot" | "wireguard")[];
   /** What only a running node can tell: is it ready, its offer, what it tries again. Null when none runs. */
   live: Live | null;
 }
@@ -43,7 +46,8 @@ export function addStatus(program: Command, run: Run): void {
 }
 
 /** Throws DATA_FOLDER_EMPTY. */
-async function status({ dataDir }: Config, context: { signal: AbortSignal }): Promise<StatusAnswer> {
+async function status(config: Config, context: { signal: AbortSignal }): Promise<StatusAnswer> {
+  const { dataDir } = config;
   const live = await readLive(dataDir, context);
   return await viewJournal(dataDir, (view) => {
     const counts = view.journal.counts();
@@ -56,12 +60,13 @@ async function status({ dataDir }: Config, context: { signal: AbortSignal }): Pr
     const jobs = [...open, ...over].map(jobLine);
     return {
       ...{ running: isLocked(dataDir), dataDir, block: view.block()?.number ?? null, attempts, jobs },
-      ...{ transactions: view.openTransactions(), draining: view.draining() ?? null, live },
+      ...{ transactions: view.openTransactions(), draining: view.draining() ?? null },
+      ...{ waitingKeys: waitingKeys(config), live },
     };
   });
 }
 
-function describe({ running, block, transactions, draining, live, jobs }: StatusAnswer): string {
+function describe({ running, block, transactions, draining, waitingKeys, live, jobs }: StatusAnswer): string {
   const lines: (readonly [string, string])[] = [
     ["running", running ? "yes" : "no"],
     ["block", String(block ?? "none yet")],
@@ -71,8 +76,9 @@ function describe({ running, block, transactions, draining, live, jobs }: Status
     const why = draining.reason === "" ? "" : `: ${draining.reason}`;
     lines.push(["draining", `since ${timeText(draining.since)}${why}`]);
   }
+  if (waitingKeys.length > 0) lines.push(["keys to be put into use", waitingKeys.join(", ")]);
   if (live !== null) {
-    lines.push(["ready", live.notReady ?? "yes"]);
+    lines.push(["ready", live.ready ? "yes" : "not yet"]);
     lines.push(["offer", "none" in live.offer ? live.offer.none : `until ${timeText(live.offer.expiresAt)}`]);
   }
   const troubleOf = ({ jobId, replica }: JobLine) =>

@@ -4,12 +4,11 @@ import { createServer, type RequestListener } from "node:http";
 import { join } from "node:path";
 import { errorToJson, MarketError, toJson } from "@berth/protocol";
 import express, { type Response } from "express";
-import type { Logger } from "pino";
 
 /** What only the running process can tell, for `status` and `drain`. */
 export interface LiveStatus {
-  /** Null when it is ready, else why not. */
-  notReady: string | null;
+  /** Has it followed the chain to its end and checked its machine? */
+  ready: boolean;
   /** The offer that indexers have; null with the reason why there is none. */
   offer: { expiresAt: number } | { none: string };
   /** The error that a replica is being tried again after. */
@@ -33,6 +32,8 @@ export interface AdminActions {
   gc(): Promise<Freed>;
   /** The journal has news from another process. */
   look(): void;
+  /** Ends all offers that are out, on chain. Resolves when that is mined. */
+  revoke(): Promise<void>;
 }
 
 /** Longest path that a unix socket may have. */
@@ -46,19 +47,15 @@ export function adminSocketOf(dataDir: string): string {
  * Answers the commands of this machine's owner on a unix socket in the data folder, which only who runs the node can open.
  * The caller holds the folder's lock. Throws ADMIN_SOCKET_FAILED.
  */
-export async function startAdminServer(
-  dataDir: string,
-  actions: AdminActions,
-  log: Logger,
-): Promise<{ close(): Promise<void> }> {
+export async function startAdminServer(dataDir: string, actions: AdminActions): Promise<{ close(): Promise<void> }> {
   const path = adminSocketOf(dataDir);
   if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
     throw new MarketError("ADMIN_SOCKET_FAILED", `The path ${path} is too long for a unix socket.`, {
-      hint: "Use a data folder with a shorter path; until then `gc` works on a stopped node only.",
+      hint: "Use a data folder with a shorter path; until then `gc` works on a stopped node only, and `status` shows the journal.",
     });
   }
   rmSync(path, { force: true });
-  const server = createServer(createApp(actions, log));
+  const server = createServer(createApp(actions));
   // Made closed to others: a socket opened between its making and a chmod would stay open.
   const before = process.umask(0o177);
   try {
@@ -80,7 +77,7 @@ export async function startAdminServer(
   };
 }
 
-function createApp(actions: AdminActions, log: Logger): RequestListener {
+function createApp(actions: AdminActions): RequestListener {
   const app = express();
   app.disable("x-powered-by");
   app.get("/status", (_request, response) => send(response, 200, actions.live()));
@@ -88,17 +85,22 @@ function createApp(actions: AdminActions, log: Logger): RequestListener {
     actions.look();
     send(response, 200, {});
   });
-  app.post("/gc", (_request, response) => {
-    actions.gc().then(
-      (freed) => send(response, 200, freed),
-      (error: unknown) => {
-        log.warn({ err: error }, "old content or images not removed");
-        send(response, 500, { error: errorToJson(error) });
-      },
-    );
-  });
+  app.post("/revoke", (_request, response) =>
+    answer(
+      response,
+      actions.revoke().then(() => ({})),
+    ),
+  );
+  app.post("/gc", (_request, response) => answer(response, actions.gc()));
   app.use((_request, response) => send(response, 404, { error: { code: "NOT_FOUND", message: "Nothing is here." } }));
   return app;
+}
+
+function answer(response: Response, work: Promise<object>): void {
+  work.then(
+    (body) => send(response, 200, body),
+    (error: unknown) => send(response, 500, { error: errorToJson(error) }),
+  );
 }
 
 function send(response: Response, status: number, body: object): void {

@@ -2,7 +2,6 @@ import { statfsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createOutbox, type Follower, followChain, type Outbox, sqliteOutboxStore } from "@berth/chain";
-import { type ContentStore, createKuboStore, openEmbeddedStore } from "@berth/content";
 import { didOf, type Hex, jobMarketAbi, MarketError, ZERO_BYTES32 } from "@berth/protocol";
 import { createAttester } from "../attest/index.ts";
 import { createMutex } from "../attest/mutex.ts";
@@ -11,6 +10,7 @@ import { intentsOf } from "../chain/intents.ts";
 import { readKey } from "../chain/keys.ts";
 import { readRegistration } from "../chain/registration.ts";
 import { type Config, keyFileOf, need, wgKeyFileOf } from "../config.ts";
+import { openContent } from "../content/open.ts";
 import { sourcesOf } from "../content/sources.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import { chainTime, type Seen } from "../core/clock.ts";
@@ -31,10 +31,12 @@ import { createJournal, type Journal } from "../store/journal.ts";
 import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
 import { settlementStore } from "../store/settlements.ts";
 import { type Accepting, createAccepting } from "./accept-posted.ts";
+import { serveAdmin } from "./admin.ts";
 import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { openMachine } from "./open-machine.ts";
 import { fetchSpec } from "./prepare.ts";
+import { areNextKeysDue, takeNextKeys } from "./rotation.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { type Settling, startSettling } from "./settle.ts";
 import { isUrgent } from "./submit.ts";
@@ -59,6 +61,8 @@ export interface Daemon {
   readonly ready: Promise<void>;
   /** Rejects when a part without which the node is of no use has failed. */
   readonly failed: Promise<never>;
+  /** Resolves when new keys of the node can be put into use: stop, and start again. */
+  readonly keysDue: Promise<void>;
   /** Stops politely. Containers keep running and are found again by the next start. */
   stop(): Promise<void>;
 }
@@ -100,7 +104,7 @@ async function assemble(
   const { signal, log } = own;
   const lock = lockDataFolder(config.dataDir);
   closers.push(() => lock.release());
-  const account = readKey(keyFileOf(config), "hot key");
+  readKey(keyFileOf(config), "hot key");
   const operator = need(config, "operator");
   const access = await connectChain(config, own);
   const { rpc, deployment } = access;
@@ -116,6 +120,9 @@ async function assemble(
   claimJournal(database, belonging, config.dataDir);
 
   const journal = createJournal(database);
+  const rotation = { config, access, database, journal };
+  await takeNextKeys(rotation, own);
+  const account = readKey(keyFileOf(config), "hot key");
   const me = { operator, index: config.index };
   const chain = createChainStore({ database, journal, intentsOf: (block) => intentsOf(block, me, deployment) });
   const content = await openContent(config);
@@ -234,6 +241,16 @@ async function assemble(
     });
   let applied = "";
 
+  const keysDue = Promise.withResolvers<void>();
+  /** Asks whether the chain has new keys of this node by now. */
+  const lookForKeys = () =>
+    exclusive(async () => {
+      if (isReady && !signal.aborted && (await areNextKeysDue(rotation))) keysDue.resolve();
+    }).catch((error: unknown) => {
+      const { code, message, hint } = error as MarketError;
+      if (!signal.aborted) log.error({ code, reason: message, hint }, "new keys cannot be put into use");
+    });
+
   const follower: Follower = followChain({
     rpc,
     addresses: [deployment.market, deployment.identity],
@@ -248,6 +265,7 @@ async function assemble(
       if (last !== undefined) seen = { timestamp: last.timestamp, atMs: Date.now() };
       wake();
       void meet();
+      void lookForKeys();
     },
   });
   closers.push(() => follower.done.catch(() => undefined));
@@ -255,6 +273,9 @@ async function assemble(
   runner = createRunner(tools, own);
   const running = runner;
   closers.push(() => running.idle());
+    const live = { runner: () => runner, offering: () => offering, isReady: () => isReady };
+  const admin = await serveAdmin({ dataDir: config.dataDir, rpc, tools, ...live }, own);
+  closers.push(() => admin.close());
   runner.poke();
 
   const ready = (async () => {
@@ -301,6 +322,7 @@ async function assemble(
   return {
     ready,
     failed,
+    keysDue: keysDue.promise,
     stop,
     facts: () => ({
       did: didOf(rpc.chainId, operator),
@@ -315,11 +337,6 @@ async function assemble(
       market: deployment.market,
     }),
   };
-}
-
-async function openContent({ dataDir, kuboUrl }: Config): Promise<ContentStore> {
-  const dir = join(dataDir, "content");
-  return kuboUrl === undefined ? await openEmbeddedStore({ dir }) : await createKuboStore({ url: kuboUrl, dir });
 }
 
 /** The engine, with everything that no open attempt needs cleaned away; or none, with the reason in the log. */

@@ -1,4 +1,3 @@
-import { statfsSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContentStore } from "@berth/content";
@@ -16,6 +15,8 @@ export interface GcTargets {
   journal: Journal;
   content: ContentStore;
   machine: Machine | undefined;
+  /** Blobs that images were fetched as. */
+  blobs: { evict(tight: boolean): Promise<number> };
   /** Unix seconds by the chain's clock. */
   now(): number;
 }
@@ -28,25 +29,11 @@ export async function freeAll(targets: GcTargets, own: Context): Promise<Freed> 
   const before = await usedBytes(targets.dataDir, own);
   const content = await targets.content.gc(targets.now(), { signal: own.signal });
   const images = (await targets.machine?.evictImages(0, own)) ?? [];
+  await targets.blobs.evict(true);
   const staging = await freeStaging(targets);
   const freedBytes = Math.max(0, before - (await usedBytes(targets.dataDir, own)));
   if (freedBytes > 0) own.log.info({ content, images, staging, freedBytes }, "disk freed on request");
   return { content, images, staging, freedBytes };
-}
-
-/** Old content, and images above their budget or, when the disk is nearly full, all that no job needs. */
-export async function freeOld(
-  { dataDir, content, machine, now }: GcTargets,
-  { imageCacheMiB, minFreeMiB }: { imageCacheMiB: number; minFreeMiB: number },
-  own: Context,
-): Promise<void> {
-  const { signal, log } = own;
-  const gone = await content.gc(now(), { signal });
-  if (gone.blocks > 0) log.info(gone, "old content removed");
-  const { bavail, bsize } = statfsSync(dataDir);
-  const isTight = bavail * bsize < 2 * minFreeMiB * 2 ** 20;
-  const images = await machine?.evictImages(isTight ? 0 : imageCacheMiB * 2 ** 20, own);
-  if (images !== undefined && images.length > 0) log.info({ images }, "unused images removed");
 }
 
 async function freeStaging({ dataDir, runId, journal }: GcTargets): Promise<string[]> {

@@ -3,6 +3,7 @@ import { type Claim, jobMarketAbi } from "@berth/protocol";
 import { encodeFunctionData } from "viem";
 import type { JobTools } from "../core/ports.ts";
 import type { TransactionView } from "../core/states.ts";
+import type { Logger } from "../log.ts";
 import type { AttemptRow, JobRow } from "../store/journal.ts";
 
 /** A transaction that failed is given this long, in milliseconds, for the chain to tell why, before another is made. */
@@ -35,6 +36,16 @@ export async function declineReplica(job: JobRow, attempt: AttemptRow, tools: Jo
 /** A bond hangs on these, so no budget holds them back. */
 export function isUrgent(key: string): boolean {
   return key.startsWith("submit:") || key.startsWith("decline:");
+}
+
+/** A log whose lines about a transaction say for which replica it is. */
+export function logByKey(log: Logger): Logger {
+  return log.child({}, { formatters: { log: (fields) => ({ ...replicaOf(fields["key"]), ...fields }) } });
+}
+
+function replicaOf(key: unknown): { job?: string; replica?: number } {
+  const [, job, replica] = /^(?:submit|decline):(0x[0-9a-f]{64}):(\d+):/.exec(String(key)) ?? [];
+  return job === undefined ? {} : { job, replica: Number(replica) };
 }
 
 /** What became of the transaction that the attempt's state is about, as far as deciding needs it. */

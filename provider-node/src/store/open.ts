@@ -18,12 +18,12 @@ export function openJournalFile(dataDir: string): Database {
   return openDatabase(join(dataDir, "journal.db"));
 }
 
-/** Opens the journal at `path`; `:memory:` for tests. */
-export function openDatabase(path: string, options: { readOnly?: boolean } = {}): Database {
+/** Opens the journal at `path`; `:memory:` for tests. `asIs`: its tables stay those of the node that may be running. */
+export function openDatabase(path: string, options: { readOnly?: boolean; asIs?: boolean } = {}): Database {
   const db = new DatabaseSync(path, { timeout: 5000, readOnly: options.readOnly ?? false });
   if (options.readOnly !== true) {
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
-    migrate(db);
+    if (options.asIs !== true) migrate(db);
   }
   let depth = 0;
   return {
