@@ -93,6 +93,8 @@ contract JuryArbiter is JurorStakes, EIP712 {
 
     /// @dev In equal parts; what does not divide goes to the first.
     function _share(IERC20 token, uint256 fee, address[] memory voters) private {
+        // Rounded down on purpose: the product is what the others get, the first gets what is left.
+        // slither-disable-next-line divide-before-multiply
         uint256 part = fee / voters.length;
         for (uint256 i = 0; i < voters.length; ++i) {
             _owe(voters[i], token, i == 0 ? fee - part * (voters.length - 1) : part);
@@ -164,6 +166,8 @@ contract JuryArbiter is JurorStakes, EIP712 {
 
     /// @dev By key only: what a contract says it signed can change, and then a double vote could not be proved.
     function _requireVote(address juror, bytes32 digest, bytes memory signature) private pure {
+        // That recovery failed is enough; how it failed concerns nobody.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError failure,) = ECDSA.tryRecover(digest, signature);
         if (failure != ECDSA.RecoverError.NoError || signer != juror) revert BadVote(juror);
     }

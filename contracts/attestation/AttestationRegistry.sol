@@ -68,6 +68,7 @@ contract AttestationRegistry is IAttestationRegistry, Roles, EIP712 {
         bytes32 reportData = _reportData(claim);
         // Foreign code runs here and only here. What can change meanwhile is read afterwards; a verifier that is revoked
         // meanwhile leaves a number that counts no more.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         Quote memory quote = verifier.verify(evidence);
         if (quote.reportData != reportData) revert WrongReportData(reportData, quote.reportData);
         if (quote.validTo < block.timestamp) revert QuoteExpired(quote.validTo);
@@ -211,6 +212,8 @@ contract AttestationRegistry is IAttestationRegistry, Roles, EIP712 {
         bytes32 structHash = keccak256(
             abi.encode(KEY_CONSENT_TYPEHASH, quote.reportData, verifier, quote.measurement, quote.platform)
         );
+        // That recovery failed is enough; how it failed concerns nobody.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError failure,) =
             ECDSA.tryRecoverCalldata(_hashTypedDataV4(structHash), consent);
         if (failure != ECDSA.RecoverError.NoError || signer != key) revert NoConsent(key);

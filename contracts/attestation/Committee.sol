@@ -57,6 +57,8 @@ contract Committee is ICommittee, Roles {
         address previous = address(0);
         for (uint256 i = 0; i < count; i++) {
             uint256 start = i * SIGNATURE_BYTES;
+            // That recovery failed is enough; how it failed concerns nobody.
+            // slither-disable-next-line unused-return
             (address signer, ECDSA.RecoverError failure,) =
                 ECDSA.tryRecoverCalldata(digest, signatures[start:start + SIGNATURE_BYTES]);
             if (failure != ECDSA.RecoverError.NoError) revert BadSignature(i);

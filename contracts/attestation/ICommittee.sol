@@ -38,7 +38,7 @@ interface ICommittee {
     /// @notice Role THRESHOLD.
     /// @custom:reverts NotHolder, ThresholdOutOfRange
     /// @custom:emits ThresholdSet
-    function setThreshold(uint8 threshold) external;
+    function setThreshold(uint8 threshold_) external;
 
     /// @notice Returns if at least the threshold of members signed `digest`, and reverts otherwise.
     /// @param digest an EIP-712 digest of the asking contract, so that a verdict serves one contract on one chain

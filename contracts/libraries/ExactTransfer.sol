@@ -17,6 +17,8 @@ library ExactTransfer {
     function take(IERC20 token, address from, uint256 amount) internal {
         if (address(token).code.length == 0) revert NotAToken(token);
         uint256 before = token.balanceOf(address(this));
+        // Every caller names its own caller as `from`.
+        // slither-disable-next-line arbitrary-send-erc20
         token.safeTransferFrom(from, address(this), amount);
         uint256 current = token.balanceOf(address(this));
         if (current < before || current - before != amount) {

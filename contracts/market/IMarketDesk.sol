@@ -67,14 +67,14 @@ interface IMarketDesk {
     /// @notice The requester contests a result inside the challenge window. Its balance pays the arbiter's fee in advance.
     /// @custom:reverts NotRequester, NotArbiter when the orders name none, WrongState, WrongClaim, WindowClosed, BalanceTooLow
     /// @custom:emits ReplicaDisputed
-    function dispute(Terms calldata terms, Claim calldata claim) external;
+    function dispute(Terms calldata terms, Claim calldata claimed) external;
 
     /// @notice The arbiter ends a dispute inside its window. Who loses pays its fee: the requester when the whole charge is
     /// awarded, else the provider, whose bond is slashed in proportion to what was denied.
     /// @param award token units for the operator, at most the claimed charge
     /// @custom:reverts NotArbiter, WrongState, WrongClaim, WindowClosed, AwardTooHigh
     /// @custom:emits ReplicaRuled, ReplicaSettled
-    function rule(Terms calldata terms, Claim calldata claim, uint128 award) external;
+    function rule(Terms calldata terms, Claim calldata claimed, uint128 award) external;
 
     /// @notice Pays a node what its lease earned since the last claim, at most one heartbeat of it.
     /// @custom:reverts NotNode, WrongMode, WrongState, WrongTerms, LeaseOver
@@ -123,12 +123,12 @@ interface IMarketDesk {
     /// @notice Stops or lets through new jobs (`post`, `matchJob`, `accept`). Nothing else is ever stopped. Guardian only.
     /// @custom:reverts NotGuardian
     /// @custom:emits NewJobsPausedSet
-    function setPaused(bool paused) external;
+    function setPaused(bool paused_) external;
 
     /// @notice Hands the guardian's only right on; to zero for good. Guardian only.
     /// @custom:reverts NotGuardian
     /// @custom:emits GuardianChanged
-    function setGuardian(address guardian) external;
+    function setGuardian(address guardian_) external;
 
     function guardian() external view returns (address);
     function paused() external view returns (bool);

@@ -19,11 +19,15 @@ import {Assignment, Claim, JobId, Mode, NodeLimits, RefundReason, ReplicaState, 
 /// and the desk) share it, so that no rule has two versions.
 abstract contract MarketState is EIP712, IMarketEvents, IMarketErrors {
     address internal _guardian;
+    // The desk writes these three, on this storage: slither looks at each half alone.
+    // slither-disable-next-line uninitialized-state
     bool internal _paused;
 
     mapping(address account => mapping(address token => uint256)) internal _balances;
     mapping(address operator => mapping(uint32 index => NodeUse)) internal _uses;
+    // slither-disable-next-line uninitialized-state
     mapping(address operator => mapping(uint32 index => NodeLimits)) internal _limits;
+    // slither-disable-next-line uninitialized-state
     mapping(address operator => mapping(address what => bool)) internal _accepted;
     mapping(JobId jobId => mapping(uint16 replica => Replica)) internal _replicas;
     mapping(JobId jobId => mapping(uint16 replica => Lease)) internal _leases;

@@ -33,6 +33,8 @@ contract TeeVerifier is ITeeVerifier, EIP712 {
         bytes calldata policy = proof[SIGNATURE_BYTES:];
         if (policy.length > MAX_POLICY_BYTES || keccak256(policy) != terms.job.verifierData) return Verdict.Fails;
         bytes32 digest = hashResult(terms.job.jobId, terms.assignment.replica, claim);
+        // That recovery failed is enough; how it failed concerns nobody.
+        // slither-disable-next-line unused-return
         (address key, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, proof[:SIGNATURE_BYTES]);
         if (failure != ECDSA.RecoverError.NoError) return Verdict.Fails;
         return _allows(policy, registry.keyOf(key)) ? Verdict.Stands : Verdict.Fails;

@@ -41,6 +41,8 @@ abstract contract Nodes is IMarketDesk, MarketState {
     /// @inheritdoc IMarketDesk
     function setGuardian(address guardian_) external {
         _requireGuardian();
+        // Zero is a choice: nobody, for good.
+        // slither-disable-next-line missing-zero-check
         _guardian = guardian_;
         emit GuardianChanged(guardian_);
     }
