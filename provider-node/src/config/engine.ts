@@ -6,6 +6,7 @@ export const engineSchema = z.preprocess(
   (value) => (typeof value === "string" && /^[a-z]+$/.test(value) ? { type: value } : value),
   z.discriminatedUnion("type", [
     z.strictObject({ type: z.literal("podman") }),
+    z.strictObject({ type: z.literal("bubblewrap") }),
     z.strictObject({ type: z.literal("slurm"), slurm: slurmSchema }),
   ]),
 );

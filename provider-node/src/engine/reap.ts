@@ -1,6 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import pino from "pino";
+import { createBubblewrapEngine } from "./bubblewrap.ts";
+import { openBubblewrapStore } from "./bubblewrap-store.ts";
 import { createPodmanEngine } from "./podman.ts";
 import { openPodmanStore } from "./podman-store.ts";
 import { reapSlurm } from "./slurm.ts";
@@ -21,10 +23,18 @@ export async function reapEngine(
   const doctors = existsSync(dataDir) ? readdirSync(dataDir).filter((name) => name.startsWith("doctor-")) : [];
   for (const home of [...doctors.map((name) => join(dataDir, name)), dataDir]) {
     await reapSlurm(home, context);
+    await reapBubblewrap(home, context);
     if (!existsSync(join(home, "engine/ledger.jsonl"))) continue;
     const store = await openPodmanStore(home, context);
     const engine = createPodmanEngine({ store, runId: "reap", nodeId: "reap" });
     await engine.reap([], context);
     await engine.release(context);
   }
+}
+
+async function reapBubblewrap(home: string, context: Context): Promise<void> {
+  if (!existsSync(join(home, "bubblewrap/ledger.jsonl"))) return;
+  const engine = createBubblewrapEngine({ store: await openBubblewrapStore(home, context, { prove: false }) });
+  await engine.reap([], context);
+  await engine.release(context);
 }

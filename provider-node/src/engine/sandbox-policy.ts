@@ -126,12 +126,12 @@ function labels(spec: AttemptSpec, place: SandboxPlace): Record<string, string> 
   };
 }
 
-function tmpMiB(memoryMiB: number): number {
+export function tmpMiB(memoryMiB: number): number {
   return Math.max(1, Math.min(SANDBOX_POLICY.tmpMaxMiB, Math.floor(memoryMiB / 4)));
 }
 
 /** Values reach podman's own little languages (`src:dst:options`, `K=V`), so what would mean something there is refused. */
-function checkSpec(spec: AttemptSpec): void {
+export function checkSpec(spec: AttemptSpec): void {
   if (!/^[a-z0-9][a-z0-9.-]{0,127}$/.test(spec.name))
     refuse(`The attempt name "${spec.name}" is not a container name.`);
   if (!/^[\w.:-]{1,128}$/.test(spec.jobId))
@@ -160,7 +160,7 @@ function checkSpec(spec: AttemptSpec): void {
 const RESERVED = ["/proc", "/sys", "/dev", "/run"];
 
 /** A mount's place inside, without a trailing slash. */
-function containerPath(path: string): string {
+export function containerPath(path: string): string {
   const plain = normalize(path).replace(/\/$/, "");
   if (!isAbsolute(path) || plain === "" || path.split("/").includes("..") || /[:,\0\n]/.test(path)) {
     refuse(

@@ -96,9 +96,9 @@ export interface LiveLog {
 
 /** What this machine can do, found out by running. */
 export interface EngineFacts {
-  engine: "podman" | "slurm";
+  engine: "podman" | "bubblewrap" | "slurm";
   version: string;
-  /** The OCI runtime that really ran a process here. */
+  /** What really ran a process here: an OCI runtime, or bwrap. */
   runtime: string;
   cgroupVersion: 1 | 2;
   /** How the output limit is held: a loop-mounted file system, or memory. */

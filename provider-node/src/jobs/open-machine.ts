@@ -1,6 +1,8 @@
 import type { EngineConfig } from "../config/engine.ts";
 import type { SlurmConfig } from "../config/slurm.ts";
 import type { Machine } from "../core/ports.ts";
+import { createBubblewrapEngine, imagesInUse } from "../engine/bubblewrap.ts";
+import { openBubblewrapStore } from "../engine/bubblewrap-store.ts";
 import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
 import { policyHash } from "../engine/sandbox-policy.ts";
@@ -30,6 +32,8 @@ export async function openMachine(options: MachineOptions, context: Context): Pr
   switch (options.engine.type) {
     case "podman":
       return await openPodman(options, context);
+    case "bubblewrap":
+      return await openBubblewrap(options, context);
     case "slurm":
       return await openSlurm({ ...options, slurm: options.engine.slurm }, context);
   }
@@ -55,6 +59,23 @@ async function openPodman({ dataDir, runId, nodeId }: MachineOptions, context: C
     },
     listImages: (own) => listImages(store, own),
     evictImages: (maxBytes, own) => evictImages(maxBytes, store, own),
+  };
+}
+
+async function openBubblewrap({ dataDir }: MachineOptions, context: Context): Promise<Machine> {
+  const store = await openBubblewrapStore(dataDir, context);
+  const engine = createBubblewrapEngine({ store });
+  const { policyHash } = await engine.probe(context);
+  return {
+    engine,
+    policyHash,
+    async hasImage(digest) {
+      const isHere = store.images.find(digest) !== undefined;
+      if (isHere) store.images.noteUse(digest);
+      return isHere;
+    },
+    importImage: (layoutDir, digest, own, maxBytes) => store.images.take(layoutDir, digest, own, limitsOf(maxBytes)),
+    evictImages: (maxBytes) => store.images.evict(maxBytes, imagesInUse(store)),
   };
 }
 

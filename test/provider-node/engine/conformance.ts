@@ -121,7 +121,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       chmodSync(inputs, 0o755);
       writeFileSync(join(inputs, "data"), "given");
       const script = [
-        "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t ' ' '",
+        "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp|SigIgn):' /proc/self/status | tr -s '\\t ' ' '",
         "awk '$1 == 0 { print \"root is host\", $2 }' /proc/self/uid_map; id -u",
         "for d in / /bin /etc /proc; do touch $d/new 2>/dev/null && echo wrote in $d; done",
         "touch /in/new 2>/dev/null && echo wrote in input",
@@ -144,6 +144,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       }
       const none = "0000000000000000";
       expect((await bench.stdout(spec.name)).split("\n")).to.deep.equal([
+        `SigIgn: ${none}`,
         ...["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map((set) => `${set}: ${none}`),
         ...["NoNewPrivs: 1", "Seccomp: 2"],
         ...["root is host 100000", "0"],
