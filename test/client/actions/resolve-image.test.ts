@@ -1,12 +1,20 @@
+import { execFileSync } from "node:child_process";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openEmbeddedStore } from "@berth/content";
 import type { MarketError } from "@berth/protocol";
 import { expect } from "chai";
-import { parseImageReference, resolveImage } from "../../../client/src/actions/resolve-image.ts";
+import {
+  checkImageReference,
+  parseImageReference,
+  placesOf,
+  referenceOf,
+  resolveImage,
+} from "../../../client/src/actions/resolve-image.ts";
 import type { Client } from "../../../client/src/client.ts";
 import type { PackedImage } from "../../../client/src/image/pack.ts";
 import { workbench } from "../../content/support.ts";
+import { digestOf, type RegistryMood, startRegistry } from "../../support/registry.ts";
 import { tinyImage } from "../support/images.ts";
 import { silent } from "../support/market.ts";
 
@@ -85,5 +93,95 @@ describe("resolveImage", () => {
         .with.property("hint")
         .that.includes("skopeo copy docker://");
     }
+  });
+
+  describe("where it is", () => {
+    const registry = async (mood: RegistryMood = {}) => {
+      const started = await startRegistry(mood);
+      bench.later(started.close);
+      started.push(image.dir);
+      return started;
+    };
+    /** The image's folder, and an archive of it, on a web server. */
+    const web = async () => {
+      execFileSync("tar", ["-C", image.dir, "-cf", `${image.dir}.tar`, "."]);
+      return await bench.server(async ({ url = "" }, response) => {
+        const file = join(image.dir, "..", url.slice(1));
+        await readFile(file).then(
+          (bytes) => response.end(bytes),
+          () => response.writeHead(404).end(),
+        );
+      });
+    };
+
+    it("checks manifest and config in a registry, and leaves the layers for the node", async () => {
+      const { source, requests } = await registry({ asksForToken: true });
+      const resolved = await resolveImage(client, `${source}@${image.digest}`);
+      expect(resolved).to.include({ digest: image.digest, bytes: image.bytes, source, cid: undefined });
+      expect(resolved.architecture).to.match(/^(amd64|arm64)$/);
+      expect(requests.map(({ path }) => path.split("/").at(-1))).to.not.include(image.layerDigest);
+      expect(placesOf(resolved)).to.deep.equal({ digest: image.digest, sources: [source] });
+      expect(referenceOf(placesOf(resolved))).to.equal(`${source}@${image.digest}`);
+      expect(referenceOf({ digest: image.digest, cid: "bafy", sources: [source] })).to.equal(
+        `ipfs:bafy@${image.digest}`,
+      );
+    });
+
+    it("does so in a layout folder and in an archive on a web server", async () => {
+      const url = await web();
+      for (const source of [`${url}/image/`, `${url}/image.tar`]) {
+        expect(await resolveImage(client, `${source}@${image.digest}`)).to.include({ source, bytes: image.bytes });
+      }
+      const other = `sha256:${"0".repeat(64)}`;
+      expect((await refused(`${url}/image.tar@${other}`)).code).to.equal("IMAGE_BLOB_MISSING");
+      expect((await refused(`${url}/image/@${other}`)).code).to.equal("IMAGE_UNAVAILABLE");
+    });
+
+    it("catches a registry that sends another manifest or config than was named, or nothing", async () => {
+      for (const digest of [image.digest, image.configDigest]) {
+        const mischief: RegistryMood["mischief"] = (path, response) =>
+          path.endsWith(digest) && response.end("{}") !== undefined;
+        const { source } = await registry({ mischief });
+        expect((await refused(`${source}@${image.digest}`)).code).to.equal("IMAGE_DIGEST_MISMATCH");
+      }
+      const { source } = await registry();
+      const error = await refused(`${source}@${digestOf("absent")}`);
+      expect(error.code).to.equal("IMAGE_UNAVAILABLE");
+      expect(error.message).to.contain("It answered 404");
+    });
+
+    it("refuses a list of platforms and names what is in it", async () => {
+      const { source, put } = await registry();
+      const index = put(JSON.stringify({ schemaVersion: 2, manifests: [{ digest: image.digest }] }));
+      const { code, hint } = await refused(`${source}@${index}`);
+      expect(code).to.equal("IMAGE_REFUSED");
+      expect(hint).to.contain(image.digest);
+    });
+
+    it("refuses a tag, and tells the digest of each platform that it stands for now", async () => {
+      const { source, put, tag } = await registry({ asksForToken: true });
+      tag("1", image.digest);
+      const platform = { os: "linux", architecture: "arm64" };
+      const unknown = { digest: digestOf("attestation"), platform: { os: "unknown", architecture: "unknown" } };
+      tag("latest", put(JSON.stringify({ manifests: [{ digest: image.digest, platform }, unknown] })));
+      const host = source.slice("oci://".length);
+      for (const text of [`${source}:1`, `docker://${host}:1`, `${host}:1`]) {
+        const { code, message } = await refused(text);
+        expect(code).to.equal("IMAGE_REFERENCE_REFUSED");
+        expect(message).to.match(new RegExp(`Just now it stands for ${source}@${image.digest}\\.$`));
+      }
+      const { message } = await refused(source);
+      expect(message).to.match(new RegExp(`stands for ${source}@${image.digest} \\(linux/arm64\\)\\.$`));
+      expect((await refused(`${source}:none`)).message).to.not.contain("Just now");
+    });
+
+    it("asks nobody about a name without a host, and takes a folder by the form it always had", async () => {
+      for (const text of ["alpine", "alpine:3", "team/app:1"]) {
+        const error = await checkImageReference(text).catch((thrown: unknown) => thrown);
+        expect(error).to.have.property("code", "IMAGE_REFERENCE_REFUSED");
+      }
+      expect(parseImageReference("oci:./dir")).to.deep.equal({ kind: "oci", dir: "./dir", digest: undefined });
+      expect(parseImageReference(`oci:///srv/dir@${image.digest}`)).to.include({ kind: "oci", digest: image.digest });
+    });
   });
 });
