@@ -2,7 +2,7 @@ import { statfsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createOutbox, type Follower, followChain, type Outbox, sqliteOutboxStore } from "@berth/chain";
-import { didOf, type Hex, jobMarketAbi, MarketError, ZERO_BYTES32 } from "@berth/protocol";
+import { didOf, type Hex, type JobId, jobMarketAbi, MarketError, ZERO_BYTES32 } from "@berth/protocol";
 import { createAttester } from "../attest/index.ts";
 import { createMutex } from "../attest/mutex.ts";
 import { type ChainAccess, connectChain } from "../chain/connect.ts";
@@ -16,30 +16,41 @@ import { attemptName } from "../core/attempt-name.ts";
 import { chainTime, type Seen } from "../core/clock.ts";
 import { limitsFor } from "../core/offer.ts";
 import type { JobTools, Machine, Self } from "../core/ports.ts";
-import { publicPhase } from "../core/states.ts";
-import { startNodeServer } from "../http/server.ts";
+import { progressOf } from "../core/progress.ts";
+import { hindrancesOf } from "../core/readiness.ts";
+import type { NodeServer } from "../http/listen.ts";
+import { createLogGate } from "../http/log-gate.ts";
+import { createLogs } from "../http/logs.ts";
+import { type PhaseAnswer, startNodeServer } from "../http/server.ts";
 import { peersFor } from "../image/fetch/peer.ts";
 import { openImages } from "../image/images.ts";
 import type { Context } from "../log.ts";
 import { interfaceName } from "../mesh/interface-name.ts";
 import { loadOrCreateKey } from "../mesh/keys.ts";
 import { type Mesh, startMesh } from "../mesh/mesh.ts";
+import { createFigures } from "../metrics/figures.ts";
+import { createHeld } from "../metrics/held.ts";
+import { createMetrics } from "../metrics/metrics.ts";
+import { startMetricsServer } from "../metrics/server.ts";
 import { createVeto } from "../policy/veto.ts";
 import { type ChainStore, createChainStore } from "../store/chain-store.ts";
 import { createDecisions } from "../store/decisions.ts";
-import { createJournal, type Journal } from "../store/journal.ts";
+import { isDraining } from "../store/drain.ts";
+import { type AttemptRow, createJournal, type Journal } from "../store/journal.ts";
+import { readOffering } from "../store/offering-state.ts";
 import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
 import { settlementStore } from "../store/settlements.ts";
 import { type Accepting, createAccepting } from "./accept-posted.ts";
 import { serveAdmin } from "./admin.ts";
 import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
+import { createIntake, type Intake } from "./intake.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { openMachine } from "./open-machine.ts";
 import { fetchSpec } from "./prepare.ts";
 import { areNextKeysDue, takeNextKeys } from "./rotation.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { type Settling, startSettling } from "./settle.ts";
-import { isUrgent } from "./submit.ts";
+import { isUrgent, logByKey } from "./submit.ts";
 
 /** What a running node says of itself when it is ready. */
 export interface ReadyFacts {
@@ -50,6 +61,8 @@ export interface ReadyFacts {
   wgKey: string;
   url: string;
   publicUrl: string;
+  /** Null unless `http.metricsPort` is set. */
+  metricsUrl: string | null;
   meshAddress: string | null;
   chainId: number;
   market: string;
@@ -106,7 +119,8 @@ async function assemble(
   closers.push(() => lock.release());
   readKey(keyFileOf(config), "hot key");
   const operator = need(config, "operator");
-  const access = await connectChain(config, own);
+  const metrics = createMetrics();
+  const access = await connectChain(config, own, metrics.rpcFailed);
   const { rpc, deployment } = access;
   const database = openJournalFile(config.dataDir);
   closers.push(() => database.close());
@@ -129,6 +143,8 @@ async function assemble(
   closers.push(() => content.close());
 
   let isReady = false;
+  let machine: Machine | undefined;
+  let following: Follower | undefined;
   let runner: Runner | undefined;
   let offering: Offering | undefined;
   let accepting: Accepting | undefined;
@@ -137,18 +153,31 @@ async function assemble(
   let canMesh = false;
   let seen: Seen | undefined;
   const now = () => chainTime(Date.now(), seen);
+  const intake = createIntake();
+  const hindrances = () =>
+    hindrancesOf({
+      ...{ started: isReady, chain: following?.status(), hasEngine: machine !== undefined },
+      ...{ draining: isDraining(database), freeBytes: freeBytesOf(config.dataDir), atMs: Date.now() },
+      minFreeBytes: config.minFreeMiB * 2 ** 20,
+    });
+  const nameOf = (attempt: AttemptRow) => attemptName(config.runId, attempt);
 
   const server = await startNodeServer({
     host: config.http.host,
     port: config.http.port,
     content,
     log,
-    notReady: () => (isReady ? undefined : "The node is still starting."),
-    phaseOf: (jobId, replica) => phaseOf(journal, runner, jobId, replica),
+    hindrances,
+    phaseOf: (jobId, replica) => phaseOf({ journal, runner, intake, now }, jobId as JobId, replica),
+    logs: createLogs({
+      ...{ journal, log, gate: createLogGate({ rpc, deployment, self: me, now }) },
+      tools: { journal, content, engine: () => machine?.engine, nameOf },
+    }),
   });
   closers.push(() => server.close());
 
-  const machine = await machineOrNone(config, journal, own);
+  metrics.recovered(journal.open().length);
+  machine = await machineOrNone(config, journal, own);
   closers.push(() => releaseMachine(machine, own));
   const { publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
   const self: Self = {
@@ -174,7 +203,7 @@ async function assemble(
     account,
     chainId: rpc.chainId,
     store: sqliteOutboxStore(database.db),
-    log,
+    log: logByKey(log),
     signal,
     confirmations: config.confirmations,
     abi: jobMarketAbi,
@@ -214,6 +243,7 @@ async function assemble(
     maxContentBytes: config.maxContentMiB * 2 ** 20,
     minFreeBytes: config.minFreeMiB * 2 ** 20,
     maxOutputFiles: config.maxOutputFiles,
+    intake,
     vetoMatch: createVeto({
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
@@ -269,8 +299,26 @@ async function assemble(
     },
   });
   closers.push(() => follower.done.catch(() => undefined));
+  following = follower;
+  const { metricsHost, metricsPort } = config.http;
+  let metricsServer: NodeServer | undefined;
+  if (metricsPort !== undefined) {
+    metrics.watch({
+      ...{ dataDir: config.dataDir, engine: machine === undefined ? "none" : config.engine.type, content, now },
+      ...{ capacity: capacityOf(config), figures: createFigures(database), hindrances },
+      held: createHeld(config.dataDir, machine, own),
+      chain: () => follower.status(),
+      blockTime: () => chain.tip()?.timestamp,
+      offering: () => readOffering(database),
+    });
+    metricsServer = await startMetricsServer({ host: metricsHost, port: metricsPort }, metrics, log);
+    closers.push(metricsServer.close);
+  }
 
-  runner = createRunner(tools, own);
+  runner = createRunner(tools, own, (transition) => {
+    if (transition.from.state === "fetching") intake.forget(transition.to);
+    metrics.observe(transition);
+  });
   const running = runner;
   closers.push(() => running.idle());
     const live = { runner: () => runner, offering: () => offering, isReady: () => isReady };
@@ -332,6 +380,7 @@ async function assemble(
       wgKey: publicKey,
       url: server.url,
       publicUrl: self.publicUrl,
+      metricsUrl: metricsServer === undefined ? null : `${metricsServer.url}/metrics`,
       meshAddress: mesh?.address ?? null,
       chainId: rpc.chainId,
       market: deployment.market,
@@ -401,18 +450,26 @@ function bigintText(_: string, value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value;
 }
 
-function phaseOf(journal: Journal, runner: Runner | undefined, jobId: string, replica: number) {
-  const attempt = journal.attempt(jobId as Parameters<Journal["attempt"]>[0], replica);
-  if (attempt === undefined) return undefined;
-  const { state, since } = attempt;
+interface PhaseTools {
+  journal: Journal;
+  runner: Runner | undefined;
+  intake: Intake;
+  now(): number;
+}
+
+function phaseOf({ journal, runner, intake, now }: PhaseTools, jobId: JobId, replica: number): PhaseAnswer | undefined {
+  const [job, attempt] = [journal.job(jobId, replica), journal.attempt(jobId, replica)];
+  if (job === undefined || attempt === undefined) return undefined;
   const message = attempt.message || runner?.troubleOf(jobId, replica);
   return {
-    jobId,
-    replica,
-    phase: publicPhase[state],
-    since,
+    ...{ jobId, replica, ...progressOf(job, attempt, now(), intake.of(job)) },
     ...(message !== undefined && message !== "" && { message }),
   };
+}
+
+function freeBytesOf(dir: string): number {
+  const { bavail, bsize } = statfsSync(dir);
+  return bavail * bsize;
 }
 
 function collectGarbage(config: Config, { content, machine, images, now }: JobTools, own: Context): void {

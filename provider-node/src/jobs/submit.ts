@@ -40,7 +40,10 @@ export function isUrgent(key: string): boolean {
 
 /** A log whose lines about a transaction say for which replica it is. */
 export function logByKey(log: Logger): Logger {
-  return log.child({}, { formatters: { log: (fields) => ({ ...replicaOf(fields["key"]), ...fields }) } });
+  return log.child(
+    {},
+    { formatters: { log: (fields: { key?: unknown }) => ({ ...replicaOf(fields.key), ...fields }) } },
+  );
 }
 
 function replicaOf(key: unknown): { job?: string; replica?: number } {

@@ -7,8 +7,8 @@ import type { Capacity } from "../core/offer.ts";
 import type { Hindrance } from "../core/readiness.ts";
 import type { OfferingState } from "../store/offering-state.ts";
 import type { FigureReader } from "./figures.ts";
-import { createPhaseClock, type Transition } from "./phases.ts";
 import type { Held } from "./held.ts";
+import { createPhaseClock, type Transition } from "./phases.ts";
 
 /** What a scrape looks at. */
 export interface MetricsSources {
@@ -101,8 +101,12 @@ function addGauges(registry: Registry, sources: MetricsSources): void {
   /** One look at the journal for all gauges of one scrape: they are collected in one turn. */
   let seen: ReturnType<FigureReader["read"]> | undefined;
   const read = () => {
-    if (seen === undefined) queueMicrotask(() => (seen = undefined));
-    return (seen ??= figures.read());
+    if (seen !== undefined) return seen;
+    queueMicrotask(() => {
+      seen = undefined;
+    });
+    seen = figures.read();
+    return seen;
   };
   const gauge = (name: string, help: string, labelNames: string[], look: () => Sample[] | Promise<Sample[]>) => {
     new Gauge({
