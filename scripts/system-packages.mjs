@@ -3,6 +3,7 @@ export const systemPackages = [
   ["podman", "podman"],
   ["runc", "runc"],
   ["conmon", "conmon"],
+  ["bubblewrap", "bwrap"],
   ["golang-github-containers-common", "/usr/share/containers/containers.conf"],
   ["catatonit", "catatonit"],
   ["wireguard-tools", "wg"],

@@ -89,7 +89,11 @@ export async function openBench(config: EngineConfig): Promise<EngineBench> {
 }
 
 /** A bench on podman, with a second door to its store. */
-export async function openEngineBench(): Promise<EngineBench & { store: PodmanStore }> {
+export interface PodmanBench extends EngineBench {
+  store: PodmanStore;
+}
+
+export async function openEngineBench(): Promise<PodmanBench> {
   const bench = await openBench({ type: "podman" });
   return { ...bench, store: await openPodmanStore(bench.dataDir, quiet) };
 }

@@ -1,16 +1,32 @@
 import { constants, existsSync, mkdirSync, statfsSync } from "node:fs";
 import { access } from "node:fs/promises";
+import type { EngineConfig } from "../config/engine.ts";
 import { detectCgroups } from "../engine/cgroup.ts";
 import { command } from "../engine/command.ts";
 import type { Context } from "../engine/types.ts";
 import type { Probe } from "./types.ts";
 
-const PROGRAMS = ["podman", "conmon", "flock", "mount", "umount", "mkfs.ext4", "fallocate", "tar"];
+const COMMON_PROGRAMS = ["flock", "mount", "umount", "mkfs.ext4", "fallocate", "tar"];
+/** What each engine runs, and the Debian packages that have it. */
+const ENGINE_PROGRAMS: Readonly<Record<EngineConfig["type"], { programs: string[]; packages: string }>> = {
+  podman: { programs: ["podman", "conmon"], packages: "podman runc conmon" },
+  bubblewrap: { programs: ["bwrap", "setpriv", "unshare", "timeout", "stdbuf"], packages: "bubblewrap coreutils" },
+  slurm: { programs: [], packages: "" }, // they may be elsewhere than on the PATH, and the engine names them itself
+};
 const GIB = 2 ** 30;
 
-/** What can be told about the machine without running a job. `minFreeBytes` is the disk below which the node stops offering. */
-export async function machineProbes(dataDir: string, minFreeBytes: number, context: Context): Promise<Probe[]> {
-  return [rootProbe(), cgroupProbe(), diskProbe(dataDir, minFreeBytes), await programsProbe(context), await tunProbe()];
+export interface MachineProbeOptions {
+  dataDir: string;
+  engine: EngineConfig["type"];
+  /** The disk below which the node stops offering. */
+  minFreeBytes: number;
+}
+
+/** What can be told about the machine without running a job. */
+export async function machineProbes(options: MachineProbeOptions, context: Context): Promise<Probe[]> {
+  const { dataDir, engine, minFreeBytes } = options;
+  const disk = diskProbe(dataDir, minFreeBytes);
+  return [rootProbe(), cgroupProbe(), disk, await programsProbe(engine, context), await tunProbe()];
 }
 
 function rootProbe(): Probe {
@@ -50,8 +66,11 @@ function diskProbe(dataDir: string, minFreeBytes: number): Probe {
   };
 }
 
-async function programsProbe({ signal }: Context): Promise<Probe> {
-  const tries = PROGRAMS.map(async (name) => {
+async function programsProbe(engine: EngineConfig["type"], { signal }: Context): Promise<Probe> {
+  const { programs, packages } = ENGINE_PROGRAMS[engine];
+  const all = [...programs, ...COMMON_PROGRAMS];
+  const fix = `\`apt-get install ${[packages, "util-linux mount e2fsprogs tar"].join(" ").trim()}\``;
+  const tries = all.map(async (name) => {
     const { exitCode } = await command("/bin/sh", ["-c", 'command -v "$1"', "sh", name], { signal });
     return exitCode === 0 ? [] : [name];
   });
@@ -60,8 +79,8 @@ async function programsProbe({ signal }: Context): Promise<Probe> {
     name: "programs installed",
     capability: "container",
     ok: missing.length === 0,
-    detail: missing.length === 0 ? PROGRAMS.join(" ") : `missing: ${missing.join(" ")}`,
-    ...(missing.length === 0 ? {} : { fix: "`apt-get install podman runc conmon util-linux mount e2fsprogs tar`" }),
+    detail: missing.length === 0 ? all.join(" ") : `missing: ${missing.join(" ")}`,
+    ...(missing.length === 0 ? {} : { fix }),
   };
 }
 

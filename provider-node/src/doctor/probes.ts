@@ -1,13 +1,12 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
-import { createPodmanEngine } from "../engine/podman.ts";
-import { openPodmanStore, type PodmanStore } from "../engine/podman-store.ts";
+import type { EngineConfig } from "../config/engine.ts";
 import { reapEngine } from "../engine/reap.ts";
 import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, Context, Engine } from "../engine/types.ts";
-import { importImage } from "../image/import.ts";
 import { verifyOciLayout } from "../image/verify.ts";
+import { openMachine } from "../jobs/open-machine.ts";
 import { collectOutputs } from "../output/collect.ts";
 import { machineProbes } from "./machine-probes.ts";
 import { buildProbeImage } from "./probe-image.ts";
@@ -17,9 +16,12 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** No probe job may take longer. */
 const JOB_SECONDS = 20;
+const MAX_IMAGE_BYTES = 64 * MIB;
 
 export interface ProbeOptions {
   dataDir: string;
+  /** The engine that is to run the jobs; what it can do is tried on it. */
+  engine: EngineConfig;
   /** Bytes; default 2 GiB. */
   minFreeBytes?: number;
 }
@@ -28,13 +30,14 @@ export interface ProbeOptions {
  * Tries on this machine, with real jobs in the real sandbox, whether each promise of an offer can be kept. A probe that
  * cannot run has failed; nothing is assumed. What it makes is gone when it returns.
  */
-export async function runProbes({ dataDir, minFreeBytes = 2 * GIB }: ProbeOptions, context: Context): Promise<Probe[]> {
-  const machine = await machineProbes(dataDir, minFreeBytes, context);
+export async function runProbes(options: ProbeOptions, context: Context): Promise<Probe[]> {
+  const { dataDir, engine, minFreeBytes = 2 * GIB } = options;
+  const machine = await machineProbes({ dataDir, engine: engine.type, minFreeBytes }, context);
   await reapDeadProbes(dataDir, context);
   const home = join(dataDir, `doctor-${process.pid}`);
   mkdirSync(home, { recursive: true });
   try {
-    return [...machine, ...(await sandboxProbes(home, context))];
+    return [...machine, ...(await sandboxProbes(home, engine, context))];
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
@@ -53,15 +56,15 @@ interface Bench {
 }
 type Trial = { name: string; capability: Capability; fix: string; run(): Promise<{ ok: boolean; detail: string }> };
 
-async function sandboxProbes(home: string, context: Context): Promise<Probe[]> {
-  let store: PodmanStore | undefined;
+async function sandboxProbes(dataDir: string, config: EngineConfig, context: Context): Promise<Probe[]> {
   let engine: Engine | undefined;
   try {
-    store = await openPodmanStore(home, context);
-    engine = createPodmanEngine({ store, runId: "doctor", nodeId: `doctor-${process.pid}` });
-    const { layoutDir, digest } = await buildProbeImage(join(home, "image"), context);
+    const nodeId = `doctor-${process.pid}`;
+    const machine = await openMachine({ dataDir, runId: "doctor", nodeId, engine: config }, context);
+    engine = machine.engine;
+    const { layoutDir, digest } = await buildProbeImage(join(dataDir, "image"), context);
     const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
-    await importImage(layoutDir, digest, store, context);
+    await machine.importImage(layoutDir, digest, context, MAX_IMAGE_BYTES);
     const trials = jobTrials({ engine, digest, context });
     return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
   } catch (error) {
@@ -70,18 +73,22 @@ async function sandboxProbes(home: string, context: Context): Promise<Probe[]> {
   } finally {
     const calm = { ...context, signal: AbortSignal.timeout(30_000) }; // an aborted doctor cleans up too
     await engine?.reap([], calm);
-    await (engine ?? store)?.release(calm);
+    if (engine === undefined) await reapEngine(dataDir, calm);
+    else await engine.release(calm);
   }
 }
 
+/** Names of the network interfaces, by the shell alone: not every sandbox shows /sys. */
+const INTERFACES = 'while IFS=: read -r name rest; do if [ -n "$rest" ]; then echo $name; fi; done < /proc/net/dev';
+
 /** Jobs that misbehave, each with the evidence that it was stopped. */
 function jobTrials(bench: Bench): Trial[] {
-  const limits = "Run as root on a machine whose kernel gives podman the memory, pids and cpu cgroup controllers.";
+  const limits = "Run as root on a machine whose kernel gives containers the memory, pids and cpu cgroup controllers.";
   return [
     {
       name: "engine runs hello",
       capability: "container",
-      fix: "Check that `podman run` works on this machine as root.",
+      fix: "Check that the engine's own programs (`podman run`, `bwrap`) work on this machine as root.",
       run: () =>
         job(bench, "hello", "echo hello; exit 7", async (state, stdout) => ({
           ok: state.exitCode === 7 && stdout() === "hello\n",
@@ -131,7 +138,7 @@ function jobTrials(bench: Bench): Trial[] {
         job(
           bench,
           "network",
-          "ls /sys/class/net; cat /proc/net/route | wc -l; ls /etc/resolv.conf /etc/hosts",
+          `${INTERFACES}; cat /proc/net/route | wc -l; ls /etc/resolv.conf /etc/hosts`,
           async (_s, stdout) => ({
             ok: stdout() === "lo\n1\n",
             detail:

@@ -65,7 +65,8 @@ export async function machineChecks(
   { reuse = false } = {},
 ): Promise<MachineDiagnosis> {
   const file = join(config.dataDir, "checks.json");
-  const about = JSON.stringify({ mesh: config.mesh.enabled, attestation: config.attestation });
+  const { engine } = config;
+  const about = JSON.stringify({ engine, mesh: config.mesh.enabled, attestation: config.attestation });
   if (reuse) {
     const known = readKnown(file);
     const isFresh = known?.bootId === bootId() && known.about === about && Date.now() - known.at < 3_600_000;
@@ -110,7 +111,7 @@ async function checkMachine(config: Config, context: Context): Promise<MachineDi
 
 async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
   try {
-    return await runProbes({ dataDir: config.dataDir }, context);
+    return await runProbes({ dataDir: config.dataDir, engine: config.engine }, context);
   } catch (error) {
     context.signal.throwIfAborted();
     const { detail, fix } = failedBy("engine", error, "running jobs");

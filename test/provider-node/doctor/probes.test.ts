@@ -15,29 +15,33 @@ describe("runProbes", function () {
   });
   after(() => rmSync(dataDir, { recursive: true }));
 
-  it("proves each promise by a job that tries to break it, and leaves nothing behind", async () => {
-    mkdirSync(join(dataDir, "doctor-4194304")); // of a doctor that was killed: beyond the largest process id
-    const probes = await runProbes({ dataDir, minFreeBytes: 1 }, quiet);
-    expect(probes.filter(({ ok }) => !ok)).to.deep.equal([]);
-    expect(probes.map(({ name }) => name)).to.deep.equal([
-      "runs as root",
-      "cgroups",
-      "disk free",
-      "programs installed",
-      "tun device",
-      "digest mismatch refused",
-      "engine runs hello",
-      "memory limit",
-      "pids limit",
-      "network none is none",
-      "output quota holds",
-    ]);
-    expect(readdirSync(dataDir)).to.deep.equal([]);
-    expect(mountPoints().filter((path) => path.startsWith(dataDir))).to.deep.equal([]);
-  });
+  for (const type of ["podman", "bubblewrap"] as const)
+    it(`proves each promise by a job that tries to break it, on ${type}, and leaves nothing behind`, async () => {
+      mkdirSync(join(dataDir, "doctor-4194304")); // of a doctor that was killed: beyond the largest process id
+      const probes = await runProbes({ dataDir, engine: { type }, minFreeBytes: 1 }, quiet);
+      expect(probes.filter(({ ok }) => !ok)).to.deep.equal([]);
+      expect(probes.map(({ name }) => name)).to.deep.equal([
+        "runs as root",
+        "cgroups",
+        "disk free",
+        "programs installed",
+        "tun device",
+        "digest mismatch refused",
+        "engine runs hello",
+        "memory limit",
+        "pids limit",
+        "network none is none",
+        "output quota holds",
+      ]);
+      expect(readdirSync(dataDir)).to.deep.equal([]);
+      expect(mountPoints().filter((path) => path.startsWith(dataDir))).to.deep.equal([]);
+    });
 
   it("says what is missing and what to do", async () => {
-    const probes = await runProbes({ dataDir, minFreeBytes: Number.MAX_SAFE_INTEGER }, quiet);
+    const probes = await runProbes(
+      { dataDir, engine: { type: "bubblewrap" }, minFreeBytes: Number.MAX_SAFE_INTEGER },
+      quiet,
+    );
     const disk = probes.find(({ name }) => name === "disk free");
     expect(disk).to.have.property("ok", false);
     expect(disk?.fix).to.match(/^Free at least/);

@@ -2,7 +2,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
 import { openPodmanStore } from "../../../provider-node/src/engine/podman-store.ts";
-import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
+import { type EngineBench, openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 import { demoImage } from "../../support/images.ts";
 import { engineConformance } from "./conformance.ts";
 
@@ -20,7 +20,7 @@ engineConformance("podman engine", {
 
 describe("podman engine", function () {
   this.timeout(60_000);
-  let bench: Awaited<ReturnType<typeof openEngineBench>>;
+  let bench: PodmanBench;
   before(async () => {
     bench = await openEngineBench();
   });

@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { evictImages, holdImage, noteUse } from "../../../provider-node/src/image/cache.ts";
 import { importImage } from "../../../provider-node/src/image/import.ts";
-import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
+import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 import { busyboxImage } from "../../support/images.ts";
 
 describe("evictImages", function () {
   this.timeout(30_000);
-  let bench: EngineBench;
+  let bench: PodmanBench;
   before(async () => {
     bench = await openEngineBench();
   });

@@ -7,12 +7,12 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { packImage } from "../../../client/src/image/index.ts";
 import { importImage, removeImage } from "../../../provider-node/src/image/import.ts";
-import { type EngineBench, openEngineBench, quiet } from "../../support/engine.ts";
+import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 import { busyboxImage } from "../../support/images.ts";
 
 describe("importImage", function () {
   this.timeout(30_000);
-  let bench: EngineBench;
+  let bench: PodmanBench;
   let folder: string;
   before(async () => {
     bench = await openEngineBench();
