@@ -46,6 +46,7 @@ const byCode: Record<string, number> = {
   INDEXER_MISSING: exitCodes.usage,
   INDEXER_URL_INVALID: exitCodes.usage,
   CONTENT_URL_MISSING: exitCodes.usage,
+  IMAGE_UNAVAILABLE: exitCodes.content,
   NO_RESULT: exitCodes.content,
   RESULT_INVALID: exitCodes.verification,
   NOT_VERIFIED: exitCodes.verification,

@@ -28,6 +28,11 @@ export interface Images {
   /** Does the signature policy accept this image, by what is known here? */
   isAccepted(digest: string): boolean;
   /**
+   * Can it be known, without the image, that the policy accepts no signature of it? Asks the places that can tell: where one
+   * cannot (IPFS, an archive) or does not answer, it is not known.
+   */
+  isUnsigned(image: Spec["image"], context: Context): Promise<boolean>;
+  /**
    * Gets an image from the first place that has it: the operator's folders, what the job names, IPFS. Returns the bytes
    * fetched. Throws CONTENT_UNAVAILABLE (retryable), IMAGE_UNSIGNED, DISK_LOW, what `use` and IPFS throw.
    */
@@ -113,8 +118,32 @@ export function openImages(options: ImagesOptions): Images {
     });
   };
 
+  const placeOf = (source: string): ImagePlace | undefined => {
+    if (source.startsWith("oci:")) return openRegistry(source, web);
+    return source.endsWith("/") ? openWebLayout(source, web) : undefined;
+  };
+
   return {
     isAccepted,
+    async isUnsigned({ digest, cid, sources = [] }, context) {
+      if (isAccepted(digest)) return false;
+      const own = await findLayout(settings.files, digest);
+      const places = [...(own === undefined ? [] : [openFolder(own)]), ...sources.map(placeOf)];
+      let isKnown = cid === undefined;
+      for (const place of places) {
+        try {
+          if (place === undefined) isKnown = false;
+          else {
+            await accept(digest, place, context);
+            return false;
+          }
+        } catch (error) {
+          context.signal.throwIfAborted();
+          isKnown &&= error instanceof MarketError && error.code === "IMAGE_UNSIGNED";
+        }
+      }
+      return isKnown;
+    },
     async bring({ digest, cid, sources = [] }, { target, maxBytes, fromIpfs, use }, context) {
       const { signal, log } = context;
       const fromPlace = (place: ImagePlace) => async () => {
@@ -133,10 +162,11 @@ export function openImages(options: ImagesOptions): Images {
       const ways: Way[] = [
         ...(own === undefined ? [] : [{ name: own, kind: "the node's own folder", fetch: fromPlace(openFolder(own)) }]),
         ...sources.map((source): Way => {
-          if (source.startsWith("oci:"))
-            return { name: source, kind: "a registry", fetch: fromPlace(openRegistry(source, web)) };
-          if (source.endsWith("/"))
-            return { name: source, kind: "a web folder", fetch: fromPlace(openWebLayout(source, web)) };
+          const place = placeOf(source);
+          if (place !== undefined) {
+            const kind = source.startsWith("oci:") ? "a registry" : "a web folder";
+            return { name: source, kind, fetch: fromPlace(place) };
+          }
           const archive = whole(async () => {
             await using opened = await openWebFile(source, signal, web);
             return await unpackArchive(opened, target, maxBytes);

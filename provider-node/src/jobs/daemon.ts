@@ -247,6 +247,7 @@ async function assemble(
     vetoMatch: createVeto({
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
+      isUnsigned: config.images.policy.length === 0 ? undefined : images.isUnsigned,
       fetchSpec: (job, own) => fetchSpec(job, tools, own),
     }),
     now,

@@ -4,6 +4,7 @@ import type { HookConfig } from "../config/hook.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import type { Self } from "../core/ports.ts";
 import type { Veto } from "../core/states.ts";
+import type { Images } from "../image/images.ts";
 import type { Context } from "../log.ts";
 import type { Reason } from "../store/decisions.ts";
 import { isDraining } from "../store/drain.ts";
@@ -17,12 +18,14 @@ export interface VetoOptions {
   deny: readonly Address[];
   declineAtCost: boolean;
   hook: HookConfig | undefined;
+  /** Absent: images need no signatures. */
+  isUnsigned?: Images["isUnsigned"] | undefined;
   self: Self;
   rpc: Rpc;
   deployment: Deployment;
   database: Database;
   journal: Journal;
-  /** The spec of a match, for the hook; throws where it cannot be had in time. */
+  /** The spec of a match, for the hook and for the image; throws where it cannot be had in time. */
   fetchSpec(job: JobRow, context: Context): Promise<Spec>;
   /** Unix seconds by the chain's clock. */
   now(): number;
@@ -31,7 +34,7 @@ export interface VetoOptions {
 /** Why a match should be given back, and whether it may be; null: it is served. Asked while it can be given back. */
 export type VetoMatch = (job: JobRow, attempt: AttemptRow, context: Context) => Promise<Veto | null>;
 
-/** Of the accept window, so that the hook has the rest. */
+/** Of the accept window, for the spec and the image's signatures: the hook has the rest. */
 const SPEC_SHARE = 0.5;
 
 export function createVeto(options: VetoOptions): VetoMatch {
@@ -73,7 +76,7 @@ export function createVeto(options: VetoOptions): VetoMatch {
 async function reasonAgainst(
   job: JobRow,
   attempt: AttemptRow,
-  { deny, hook, database, fetchSpec }: VetoOptions,
+  { deny, hook, isUnsigned, database, fetchSpec }: VetoOptions,
   context: Context,
 ): Promise<Reason | null> {
   const { requester, acceptWindow } = job.terms.job;
@@ -85,10 +88,17 @@ async function reasonAgainst(
     const why = draining.reason === "" ? "" : `: ${draining.reason}`;
     return { code: "draining", text: `The node is draining${why}.`, values: { reason: draining.reason } };
   }
-  if (hook === undefined) return null;
+  if (hook === undefined && isUnsigned === undefined) return null;
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(acceptWindow * 1000 * SPEC_SHARE)]);
   const spec = attempt.facts.spec ?? (await fetchSpec(job, { ...context, signal }).catch(() => null));
+  const unsigned = spec !== null && (await isUnsigned?.(spec.image, { ...context, signal }).catch(() => false));
   context.signal.throwIfAborted();
+  if (unsigned === true) {
+    const { digest } = spec.image;
+    const text = `The image ${digest} has no signature that this node accepts (images.policy).`;
+    return { code: "image-unsigned", text, values: { image: digest } };
+  }
+  if (hook === undefined) return null;
   const facts = { what: "match" as const, jobId: job.jobId, price: depositOf(job.terms), spec };
   const answer = await askHook(hook, questionOf(job.terms.job, facts), context);
   return answer.take ? null : answer.reason;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import type { PackedImage } from "../../../client/src/image/index.ts";
 import { loadSignaturePolicy } from "../../../provider-node/src/image/signature-policy.ts";
+import { quiet } from "../../support/engine.ts";
 import { type ImageSigner, imageSigner } from "../../support/image-signatures.ts";
 import { digestOf, startRegistry, type TestRegistry } from "../../support/registry.ts";
 import { failure, imageBench } from "./support.ts";
@@ -136,6 +137,21 @@ describe("the signature policy", () => {
         bench.bring(open(release), { digest: image.digest, sources: ["oci://127.0.0.1:1/team/app", registry.source] }),
       );
       expect(error.code).to.equal("CONTENT_UNAVAILABLE");
+    });
+
+    it("can tell without the image that it is unsigned, but only where every place was heard", async () => {
+      const { digest, sources } = place();
+      const ask = (images: ReturnType<typeof open>, spec = place() as Parameters<typeof images.isUnsigned>[0]) =>
+        images.isUnsigned(spec, quiet);
+      expect(await ask(bench.open())).to.equal(false);
+      expect(await ask(open(release))).to.equal(true);
+      expect(await ask(open(release), { digest, cid: "bafycid", sources })).to.equal(false);
+      expect(await ask(open(release), { digest, sources: [...sources, "http://127.0.0.1:1/app.tar"] })).to.equal(false);
+      expect(await ask(open(release), { digest, sources: [...sources, "oci://127.0.0.1:1/team/app"] })).to.equal(false);
+      publish(release);
+      expect(await ask(open(stranger))).to.equal(true);
+      expect(await ask(open(release))).to.equal(false);
+      expect(registry.requests.map(({ path }) => path.split("/").at(-1))).to.not.include(image.digest);
     });
 
     it("finds the signature beside the image in a layout: in the operator's folder, an archive, on IPFS", async () => {

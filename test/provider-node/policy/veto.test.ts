@@ -7,6 +7,7 @@ import { setDraining } from "../../../provider-node/src/store/drain.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
 import { openDatabase } from "../../../provider-node/src/store/open.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
+import { aSpec } from "../../support/specs.ts";
 
 const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
 const context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
@@ -63,6 +64,21 @@ describe("createVeto", () => {
     const hook = { exec: ["/bin/sh", "-c", script] as [string, ...string[]], deadlineMs: 10_000 };
     expect((await vetoWith({ hook }).veto(aMatch()))?.reason.code).to.equal("hook-refused");
     expect(await vetoWith({ hook }).veto(aMatch(0, { maxSeconds: 30 }))).to.equal(null);
+  });
+
+  it("does not want an image that nobody it trusts has signed, once the spec is known", async () => {
+    const { image } = aSpec();
+    const asked: unknown[] = [];
+    const isUnsigned = async (found: unknown) => asked.push(found) > 0;
+    expect(await vetoWith({ isUnsigned }).veto(aMatch())).to.equal(null);
+    expect(asked).to.deep.equal([]);
+    const fetchSpec = async () => aSpec();
+    const unsigned = await vetoWith({ isUnsigned, fetchSpec }).veto(aMatch());
+    expect(unsigned?.reason).to.deep.include({ code: "image-unsigned", values: { image: image.digest } });
+    expect(asked).to.deep.equal([image]);
+    expect(await vetoWith({ isUnsigned: async () => false, fetchSpec }).veto(aMatch())).to.equal(null);
+    const silent = () => Promise.reject(new Error("no answer"));
+    expect(await vetoWith({ isUnsigned: silent, fetchSpec }).veto(aMatch())).to.equal(null);
   });
 
   it("gives one back for free an hour, and others only at the operator's wish or where no bond could pay", async () => {
