@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Watches over one attempt, and outlives the node that started it: claims the attempt, starts it once, keeps both of its
 # streams up to a cap, ends it at its time limit, and writes how it ended. Dies it, then the attempt dies with it.
 #
@@ -6,7 +6,7 @@
 #     MONITOR_PROCS JOB_PROCS COMMAND...
 #
 # FOLDER holds what the engine prepared: `args` for bwrap, and `sources` to be shown to it, one on each line.
-# Written here: `claim` (process id), `started`, `end` (exit code, start, finish), `status` (bwrap's own word),
+# Written here: `claim` (process id), `started`, `end` (start, finish), `status` (bwrap's word on the exit code),
 # `stdout.log`, `stderr.log`. Times are unix milliseconds.
 set -eu
 step=$1 folder=$2 seconds=$3 log_bytes=$4 stage=$5 tmp_bytes=$6 uid=$7 gid=$8 open_files=$9
@@ -24,7 +24,17 @@ keep() {
   wc -c >"$folder/$1.dropped"
 }
 
+# What the node had from whoever started it is not for jobs. The shell reads this script by 255, and keeps that to itself.
+close_files() {
+  local fd
+  for fd in /proc/self/fd/*; do
+    fd=${fd##*/}
+    if ((fd > 2 && fd != 255)); then eval "exec $fd>&-"; fi
+  done
+}
+
 watch() {
+  close_files
   enter "$monitor_procs"
   echo $$ >"$folder/claim.$$"
   ln "$folder/claim.$$" "$folder/claim" 2>/dev/null || {
@@ -43,17 +53,15 @@ watch() {
   keep stdout <"$folder/out.fifo" &
   keep stderr <"$folder/err.fifo" &
   setpriv --pdeathsig KILL timeout --foreground --signal=KILL "$seconds" \
-    unshare --mount /bin/sh "$0" launch "$folder" "$seconds" "$log_bytes" "$stage" "$tmp_bytes" "$uid" "$gid" \
+    unshare --mount /bin/bash "$0" launch "$folder" "$seconds" "$log_bytes" "$stage" "$tmp_bytes" "$uid" "$gid" \
     "$open_files" "$filter" "$monitor_procs" "$job_procs" "$@" \
     </dev/null >"$folder/out.fifo" 2>"$folder/err.fifo" 7>"$folder/status" 8<"$filter" 9<"$folder/args" &
   job=$!
-  while kill -0 $job 2>/dev/null; do # a signal to this process interrupts the wait
-    code=0
-    wait $job || code=$?
-  done
+  wait $job || true
+  while kill -0 $job 2>/dev/null; do wait $job || true; done # a signal to this process interrupts the wait
   finished=$(date +%s%3N)
   wait
-  echo "$code $started $finished" >"$folder/end.new"
+  echo "$started $finished" >"$folder/end.new"
   sync "$folder/end.new"
   mv "$folder/end.new" "$folder/end"
   sync "$folder"

@@ -76,7 +76,7 @@ export function bubblewrapPlan(spec: AttemptSpec, place: BubblewrapPlace): Bubbl
     ...["--unshare-all", "--unshare-user", "--uid", String(image.uid), "--gid", String(image.gid)],
     ...["--hostname", "job", "--new-session", "--die-with-parent", "--cap-drop", "ALL"],
     ...rootArgs(place.rootDir, `${stage}/0`, ["/proc", "/dev", "/sys", "/tmp", ...paths]),
-    ...["--proc", "/proc"],
+    ...["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"],
     ...MASKED_FILES.filter((path) => existsSync(path)).flatMap((path) => ["--ro-bind", "/dev/null", path]),
     ...MASKED_FOLDERS.filter((path) => existsSync(path)).flatMap((path) => ["--tmpfs", path, "--remount-ro", path]),
     ...["--dir", "/sys", ...SHOWN.flatMap((path) => ["--ro-bind-try", path, path])],

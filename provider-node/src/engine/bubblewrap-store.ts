@@ -30,7 +30,7 @@ export interface BubblewrapStore {
 
 const RUN_FOLDER = "/run/berth";
 /** Debian has them in packages that every machine has. */
-const PROGRAMS = ["bwrap", "setpriv", "unshare", "timeout", "stdbuf", "mount"];
+const PROGRAMS = ["bash", "bwrap", "setpriv", "unshare", "timeout", "stdbuf", "mount"];
 
 /**
  * Opens the store of the node whose data is in `dataDir`, and finds out by running whether bwrap makes sandboxes here;

@@ -112,7 +112,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     ];
     // In a session of its own: the end of this process or its group does not reach it.
     const options = { detached: true, cwd: "/", env: { PATH } };
-    return spawn("/bin/sh", args.map(String), { ...options, stdio: ["ignore", "pipe", "ignore"] });
+    return spawn("/bin/bash", args.map(String), { ...options, stdio: ["ignore", "pipe", "ignore"] });
   };
 
   const lastWords = (name: string): string => {
@@ -171,7 +171,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
   const endingOf = (name: string) => {
     const path = fileOf(name, "end");
     if (!existsSync(path)) return undefined;
-    const [, started, finished] = readFileSync(path, "utf8").trim().split(" ").map(Number);
+    const [started, finished] = readFileSync(path, "utf8").trim().split(" ").map(Number);
     const said = /"exit-code": (\d+)/.exec(readFileSync(fileOf(name, "status"), "utf8"))?.[1];
     return {
       exitCode: said === undefined ? undefined : Number(said),

@@ -54,7 +54,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
     /** Another process that prepares and starts the attempt on the same data folder. */
     const spawnChild = (spec: AttemptSpec) =>
       spawn(process.execPath, [CHILD, JSON.stringify(config), bench.dataDir, JSON.stringify(spec)], {
-        stdio: ["ignore", "pipe", "inherit"],
+        stdio: ["ignore", "pipe", "inherit", "ignore"], // the fourth is a file that no job may get
         detached: true,
       });
     const started = async (script: string, changes: Partial<AttemptSpec> = {}) => {
@@ -340,7 +340,8 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
     it("carries on in a new process after kill -9, with the whole log", async () => {
       const inputs = mkdtempSync(join(bench.dataDir, "go-"));
       chmodSync(inputs, 0o755);
-      const script = "echo before; while [ ! -e /in/go ]; do sleep 0.05; done; echo after; exit 5";
+      const script =
+        "ls /proc/self/fd | tr '\\n' ' '; echo before; while [ ! -e /in/go ]; do sleep 0.05; done; echo after; exit 5";
       const spec = bench.shell(script, { inputs: [{ hostDir: inputs, path: "/in" }] });
       await killWhenStarted(spawnChild(spec));
 
@@ -352,7 +353,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       writeFileSync(join(inputs, "go"), "");
       expect(await engine.wait(spec.name, quiet)).to.deep.include({ phase: "exited", exitCode: 5 });
       const { stdout } = await engine.logs(spec.name, quiet);
-      expect(readFileSync(stdout.path, "utf8")).to.equal("before\nafter\n");
+      expect(readFileSync(stdout.path, "utf8")).to.equal("0 1 2 3 before\nafter\n"); // ls has one of its own
       await engine.cleanup(spec.name, quiet);
       expect(tracesOf(bench, spec.name)).to.deep.equal([]);
     });
