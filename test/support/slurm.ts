@@ -13,6 +13,7 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
@@ -35,6 +36,8 @@ export interface SlurmCluster {
   config: SlurmConfig;
   /** Runs one of Slurm's commands. */
   slurm(program: string, ...args: string[]): Promise<string>;
+  /** Resolves when the controller has written down every job that it has started: it does so some seconds later. */
+  saveState(): Promise<void>;
   killController(): Promise<void>;
   startController(): Promise<void>;
   killNode(name: NodeName): Promise<void>;
@@ -50,7 +53,7 @@ export function missingSlurm(): string | undefined {
   return missing.length === 0 ? undefined : `${missing.join(", ")} missing: apt-get install slurm-wlm munge`;
 }
 
-/** Four processors each; `c1` has 2000 MiB of memory, `c2` has 1000. */
+/** Four processors each; `c1` has 2000 MiB of memory, `c2` has 1000 and two GPUs, as far as Slurm can tell. */
 export async function startSlurm(): Promise<SlurmCluster> {
   const folder = mkdtempSync(join(tmpdir(), "berth-slurm-"));
   chmodSync(folder, 0o755);
@@ -103,8 +106,18 @@ export async function startSlurm(): Promise<SlurmCluster> {
       pollMs: 200,
       graceSeconds: 2,
       reserveMiB: 0,
+      gpuKind: "berth.test/gpu",
     }),
     slurm,
+    saveState: async () => {
+      const asked = Date.now();
+      const jobs = (await slurm("squeue", "-h", "-o%i")).split("\n");
+      await slurm("scontrol", "update", "job", jobs.join(","), "comment=saved"); // otherwise there may be nothing new
+      await until(
+        "the controller saves no state",
+        async () => statSync(join(folder, "state/job_state")).mtimeMs > asked,
+      );
+    },
     killController: () => end("slurmctld", "SIGKILL"),
     startController,
     killNode: (name) => end(name, "SIGKILL"),
@@ -172,12 +185,15 @@ async function configure(folder: string, conf: string): Promise<void> {
     "SlurmdParameters=config_overrides",
     "SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
     "ReturnToService=2",
+    "MessageTimeout=3",
     "MpiDefault=none",
+    "GresTypes=gpu",
     `NodeName=c1 NodeHostname=${host} NodeAddr=127.0.0.1 Port=${first} CPUs=4 RealMemory=2000`,
-    `NodeName=c2 NodeHostname=${host} NodeAddr=127.0.0.1 Port=${second} CPUs=4 RealMemory=1000`,
+    `NodeName=c2 NodeHostname=${host} NodeAddr=127.0.0.1 Port=${second} CPUs=4 RealMemory=1000 Gres=gpu:2`,
     "PartitionName=market Nodes=c1,c2 Default=YES MaxTime=60 State=UP",
   ];
   writeFileSync(conf, `${lines.join("\n")}\n`);
+  writeFileSync(join(folder, "gres.conf"), "NodeName=c2 Name=gpu File=/dev/zero,/dev/full\n"); // any device will do
   writeFileSync(join(folder, "cgroup.conf"), isV1 ? "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n" : "");
 }
 

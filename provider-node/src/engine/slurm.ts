@@ -181,6 +181,7 @@ function createSlurmEngine(parts: Parts): Engine {
     } catch (error) {
       if (context.signal.aborted && !existsSync(fileOf(name, "claim")))
         await cluster.cancel(name, { signal: AbortSignal.timeout(10_000) }, { onlyPending: true });
+      context.signal.throwIfAborted();
       throw error;
     }
     refuseFailed(name);
