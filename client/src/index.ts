@@ -3,6 +3,7 @@ export { buildRequest, type RequestOptions } from "./actions/build-request.ts";
 export { buildSpec, type SpecOptions, traitsOf } from "./actions/build-spec.ts";
 export { blindTerms, type Estimate, estimate, type Wishes } from "./actions/estimate.ts";
 export { type FetchedResult, fetchResult } from "./actions/fetch-result.ts";
+export { type FollowOptions, followLogs, type LogPlace, type LogsEnd } from "./actions/follow-logs.ts";
 export { deposit, type FundOptions, fund, withdraw } from "./actions/fund.ts";
 export { getJob, type Job, type JobReplica, type Order } from "./actions/get-job.ts";
 export { getTerms, type MatchedTerms } from "./actions/get-terms.ts";
@@ -20,6 +21,7 @@ export {
 } from "./actions/run-job.ts";
 export { type Enclosed, postRequest, signRequest } from "./actions/send-request.ts";
 export { approve, cancel, finalize } from "./actions/settle.ts";
+export type { OnOutput } from "./actions/tail-run.ts";
 export { type Verification, type VerifyOptions, verifyJob } from "./actions/verify-job.ts";
 export { type Ordered, type WatchTimes, watchJob } from "./actions/watch-job.ts";
 export type { ReplicaState } from "./chain-reads.ts";

@@ -30,6 +30,7 @@ import { listOffers } from "./list-offers.ts";
 import { placesOf, type ResolvedImage, referenceOf, resolveImage } from "./resolve-image.ts";
 import { postRequest, signRequest } from "./send-request.ts";
 import { approveReplica } from "./settle.ts";
+import { type OnOutput, tailRun } from "./tail-run.ts";
 import { type Verification, verifyJob } from "./verify-job.ts";
 import { type Ordered, watchJob } from "./watch-job.ts";
 
@@ -50,6 +51,8 @@ export interface FinishOptions {
   trust?: TrustAnchors | undefined;
   /** Pay as soon as every check passed. Default true. */
   approve?: boolean | undefined;
+  /** Gets what the first replica writes, while it runs: the node's word, signed for with the client's wallet. */
+  onOutput?: OnOutput | undefined;
 }
 
 export interface RunOptions extends FinishOptions {
@@ -179,7 +182,9 @@ async function finish(
   context: Context,
 ): Promise<RunReport> {
   const { jobId } = ordered;
-  const { job, times } = await watchJob(client, ordered, context);
+  const tail = tailRun(client, options.onOutput, context);
+  const watched = watchJob(client, ordered, context, { onMatched: tail.begin });
+  const { job, times } = await watched.finally(tail.settle);
   const matched = times.matched ?? 0;
   clock.add("match", matched);
   clock.add("pull", (times.running ?? times.ended) - matched);

@@ -35,6 +35,7 @@ export async function watchJob(
   client: Client,
   ordered: Ordered,
   context: Context = {},
+  { onMatched }: { onMatched?: (job: Job) => void } = {},
 ): Promise<{ job: Job; times: WatchTimes }> {
   const { jobId, order } = ordered;
   const { signal } = context;
@@ -58,6 +59,7 @@ export async function watchJob(
         times.matched = elapsed();
         job = await getJob(client, jobId, context);
         await tellMatched(client, job, say);
+        onMatched?.(job);
       }
       if (states.every(isOver)) {
         times.ended = elapsed();

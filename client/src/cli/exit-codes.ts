@@ -55,6 +55,7 @@ const byPrefix: [string, number][] = [
   ["RPC_", exitCodes.chain],
   ["INDEXER_", exitCodes.chain],
   ["CONTENT_", exitCodes.content],
+  ["LOGS_", exitCodes.content],
   ["KUBO_", exitCodes.content],
   ["EVIDENCE_", exitCodes.verification],
 ];

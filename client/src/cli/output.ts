@@ -1,6 +1,7 @@
 import { errorToJson, MarketError, toJson } from "@berth/protocol";
 import Table from "cli-table3";
 import pc from "picocolors";
+import type { OnOutput } from "../actions/tail-run.ts";
 import type { Check } from "../evidence/checks.ts";
 import { printable } from "../format.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -9,12 +10,13 @@ import { isAbort } from "./exit-codes.ts";
 /** What a command gives back: the same facts for people and for programs. */
 export interface Answer {
   json: unknown;
-  text: string;
+  /** Undefined: it was printed as it came. */
+  text: string | undefined;
 }
 
 /** Facts go to stdout, one JSON document or a text; everything else goes to stderr. */
 export function printAnswer({ json, text }: Answer, asJson: boolean): void {
-  process.stdout.write(`${asJson ? toJson(json, 2) : text}\n`);
+  if (asJson || text !== undefined) process.stdout.write(`${asJson ? toJson(json, 2) : text}\n`);
 }
 
 /** Rows without borders, columns aligned. */
@@ -61,6 +63,29 @@ export function progressPrinter(quiet: boolean): (event: ProgressEvent) => void 
     if (quiet) return;
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1).padStart(7);
     process.stderr.write(`${pc.dim(`${seconds} s`)}  ${phase.padEnd(8)}  ${printable(message)}\n`);
+  };
+}
+
+/** Writes what a job writes to stderr, line by line, under the progress. */
+export function outputPrinter(): OnOutput {
+  const rests = { stdout: lineReader(), stderr: lineReader() };
+  return (stream, bytes) => {
+    for (const line of rests[stream](bytes))
+      process.stderr.write(`${" ".repeat(11)}${pc.dim(stream.padEnd(8))}  ${printable(line)}\n`);
+  };
+}
+
+/** Whole lines out of bytes; an empty piece ends the last one. */
+function lineReader(): (bytes: Uint8Array) => string[] {
+  const decoder = new TextDecoder();
+  let rest = "";
+  return (bytes) => {
+    const lines = (rest + decoder.decode(bytes, { stream: bytes.length > 0 })).split("\n");
+    rest = lines.pop() ?? "";
+    if (bytes.length > 0 || rest === "") return lines;
+    const last = rest;
+    rest = "";
+    return [...lines, last];
   };
 }
 

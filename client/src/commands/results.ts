@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { Command } from "commander";
 import { fetchPart, fetchRecord, fetchResult, logPart, readRecord, sourcesOf } from "../actions/fetch-result.ts";
+import { followLogs, type LogPlace } from "../actions/follow-logs.ts";
 import { getJob } from "../actions/get-job.ts";
 import { assertFree, exportOutputs } from "../actions/run-job.ts";
 import { verifyJob } from "../actions/verify-job.ts";
@@ -9,26 +10,30 @@ import { parseJobId, whole } from "../cli/arguments.ts";
 import { exitCodes } from "../cli/exit-codes.ts";
 import { checkLines } from "../cli/output.ts";
 import type { Runner } from "../cli/runner.ts";
-import type { GlobalFlags } from "../cli/session.ts";
+import type { GlobalFlags, Session } from "../cli/session.ts";
 import { printable } from "../format.ts";
+import { walletFromKeyFile } from "../wallet.ts";
 
 /** `berth logs JOB` */
 export function addLogs(program: Command, run: Runner): void {
   program
     .command("logs")
-    .description("Print what a job wrote to its standard output or error.")
+    .description("Print what a job wrote to its standard output or error; while it runs, as its node tells.")
     .argument("<job>", "its id")
     .option("--stderr", "standard error instead of standard output")
+    .option("--follow", "go on until the job ends; reading a job that runs needs the key that ordered or pays")
     .option("--replica <n>", "which replica (default 0)", whole("replicas"))
     .action(async (id: string, _options, self: Command) => {
-      const flags = self.optsWithGlobals<GlobalFlags & { stderr?: boolean; replica?: number }>();
-      await run(flags, { withKey: false }, async ({ client, context }) => {
+      const flags = self.optsWithGlobals<GlobalFlags & { stderr?: boolean; replica?: number; follow?: boolean }>();
+      await run(flags, { withKey: false }, async (session) => {
+        const { client, context } = session;
         const job = await getJob(client, parseJobId(id), context);
         const replica = job.replicas.find((each) => each.replica === (flags.replica ?? 0));
         if (replica === undefined) throw new MarketError("NO_RESULT", `The job is ${job.state}: there are no logs.`);
+        const name = flags.stderr === true ? "stderr" : "stdout";
+        if (replica.state === "active") return await liveLog(session, { jobId: job.jobId, ...replica }, name, flags);
         const sources = await sourcesOf(client, replica, context);
         const record = readRecord(await fetchRecord(client, replica, sources, context));
-        const name = flags.stderr === true ? "stderr" : "stdout";
         const log = record[name];
         if (log === null) return { json: { [name]: null }, text: "" };
         const part = logPart(name, log);
@@ -41,6 +46,33 @@ export function addLogs(program: Command, run: Runner): void {
         };
       });
     });
+}
+
+/** A job without a result: its node is asked, with the key of who ordered or pays. */
+async function liveLog(
+  { client, config, context }: Session,
+  place: LogPlace,
+  stream: "stdout" | "stderr",
+  { json, follow = false }: { json?: boolean; follow?: boolean },
+) {
+  const wallet = config.keyFile === undefined ? undefined : (await walletFromKeyFile(config.keyFile))(client.rpc);
+  const chunks: Uint8Array[] = [];
+  const decoder = new TextDecoder();
+  const show = (text: string) => process.stdout.write(printable(text));
+  const onBytes = (bytes: Uint8Array) => {
+    if (json === true) chunks.push(bytes);
+    else if (process.stdout.isTTY) show(decoder.decode(bytes, { stream: true }));
+    else process.stdout.write(bytes);
+  };
+  const say = (message: string) => context.onProgress({ phase: "run", message });
+  const onAgain = (attempt: number) => say(`the node began the run again: attempt ${attempt}`);
+  const end = await followLogs({ ...client, wallet }, place, { stream, follow, onBytes, onAgain }, context);
+  const { outcome, exitCode, truncated, phase } = end;
+  if (json !== true && process.stdout.isTTY) show(decoder.decode());
+  const code = exitCode === null ? "" : ` with code ${exitCode}`;
+  say(`${outcome === null ? phase : `${outcome}${code}`}, by the node's word; the result will have the verified log`);
+  const text = Buffer.concat(chunks).toString("utf8").replace(/\n$/, "");
+  return { json: { [stream]: text, truncated, live: true, phase, outcome, exitCode }, text: undefined };
 }
 
 /** `berth get JOB -o DIR` */

@@ -12,6 +12,7 @@ import { addresses, cores, parseJobId, several, variable, whole } from "../cli/a
 import { confirm } from "../cli/confirm.ts";
 import { describeRun } from "../cli/describe.ts";
 import { exitCodes, exitCodesHelp } from "../cli/exit-codes.ts";
+import { outputPrinter } from "../cli/output.ts";
 import type { Runner } from "../cli/runner.ts";
 import type { GlobalFlags, Session } from "../cli/session.ts";
 import type { Config } from "../config.ts";
@@ -42,6 +43,7 @@ interface RunFlags extends GlobalFlags {
   spec?: string;
   post?: boolean;
   yes?: boolean;
+  follow?: boolean;
   approve: boolean;
 }
 
@@ -96,6 +98,8 @@ export function addRun(program: Command, run: Runner): void {
     .option("--spec <file>", "a whole spec, JSON or YAML; the flags above then are not allowed")
     .option("--post", "put the request on chain instead of signing it")
     .option("--yes", "do not ask before paying")
+    .option("--follow", "show what the job writes while it runs (default on a terminal)")
+    .option("--no-follow", "do not show it")
     .option("--no-approve", "verify, but leave the paying for later")
     .addHelpText("after", `\nA job that ends with another code than 0 is still paid.\n${exitCodesHelp}`)
     .action(async (image: string | undefined, command: string[], _options, self: Command) => {
@@ -115,13 +119,16 @@ export function addResume(program: Command, run: Runner): void {
     .description("Take up a job that was ordered before: wait for it, verify it, pay for it.")
     .argument("<job>", "its id")
     .option("--out <dir>", "where the outputs go; must not exist or be empty")
+    .option("--follow", "show what the job writes while it runs (default on a terminal)")
+    .option("--no-follow", "do not show it")
     .option("--no-approve", "verify, but leave the paying for later")
     .addHelpText("after", exitCodesHelp)
     .action(async (job: string, _options, self: Command) => {
       const flags = self.optsWithGlobals<RunFlags>();
       await run(flags, { withKey: true }, async (session) => {
         const { client, config, trust, context } = session;
-        const options = { out: outOf(flags), trust, approve: flags.approve, serve: serveOf(config) };
+        const own = { out: outOf(flags), trust, approve: flags.approve, onOutput: outputOf(flags) };
+        const options = { ...own, serve: serveOf(config) };
         return await answer(session, flags, await resumeJob(client, parseJobId(job), options, context));
       });
     });
@@ -173,6 +180,7 @@ async function runOptions(
     out: outOf(flags),
     trust,
     approve: flags.approve,
+    onOutput: outputOf(flags),
     serve: serveOf(config),
     confirm: async ({ estimate, terms }) => {
       const most = formatMoney(estimate?.price ?? terms.maxPrice, token);
@@ -232,6 +240,12 @@ function specFromFile(flags: RunFlags, command: string[]): Spec {
     throw new MarketError("SPEC_UNREADABLE", `The spec ${file} cannot be read: ${(cause as Error).message}`, { cause });
   }
   return parseSpec(value);
+}
+
+/** Who looks at a terminal sees what the job writes. */
+function outputOf({ follow, quiet }: RunFlags): RunOptions["onOutput"] {
+  const isWanted = follow ?? (quiet !== true && process.stderr.isTTY === true);
+  return isWanted ? outputPrinter() : undefined;
 }
 
 function outOf({ out }: RunFlags): string | undefined {
