@@ -39,12 +39,14 @@ export async function signResult(
 
 function unsignedResult(
   job: JobRow,
-  { attempt, outcome, message, facts }: AttemptRow,
+  { attempt, outcome, message, facts, since }: AttemptRow,
   { self, deployment, policyHash }: { self: Self; deployment: Deployment; policyHash: Hex },
 ): UnsignedResult {
   const { terms, replica } = job;
   const usage = facts.usage ?? { wallMs: 0, cpuNs: "0", peakBytes: 0 };
   const ended: Outcome = outcome ?? "lost";
+  // The market pays for no more time than has passed on its chain, so a clock that jumped must not make the claim invalid.
+  const chargedSeconds = Math.min(Math.floor(usage.wallMs / 1000), Math.max(0, since - job.matchedAt));
   return {
     version: 1,
     chainId: deployment.chainId,
@@ -63,7 +65,8 @@ function unsignedResult(
     finishedAt: new Date(facts.finishedAt ?? 0).toISOString(),
     usage: {
       ...usage,
-      gpuMs: 0,
+      // Nobody else had them meanwhile.
+      gpuMs: usage.wallMs * terms.job.gpus,
       inBytes: facts.inBytes ?? 0,
       outBytes: facts.outputs?.bytes ?? 0,
     },
@@ -72,7 +75,7 @@ function unsignedResult(
     stderr: facts.stderr ?? null,
     evidence: facts.evidence ?? null,
     policyHash,
-    charge: String(chargeOfDown(terms, Math.floor(usage.wallMs / 1000))),
+    charge: String(chargeOfDown(terms, chargedSeconds)),
     signer: self.account.address.toLowerCase() as Hex,
   };
 }
