@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import { momentOf, oneOf, whole } from "../cli/arguments.ts";
 import type { Run } from "../cli/runner.ts";
+import { type Progress, progressOf } from "../core/progress.ts";
 import { type AttemptState, attemptStates, publicPhase } from "../core/states.ts";
 import { type JobWithAttempt, viewJournal } from "../store/journal-view.ts";
+import type { Live } from "./live.ts";
 import { example, table, timeText } from "./print.ts";
 
 /** One replica with its newest attempt. */
@@ -25,6 +27,7 @@ export interface JobLine {
   matchedAt: number;
   /** Of the last change of state, in unix seconds. */
   since: number;
+  progress: Progress;
 }
 
 export interface JobsAnswer {
@@ -57,19 +60,23 @@ export function addJobs(program: Command, run: Run): void {
         const since = flags.since === undefined ? undefined : momentOf(flags.since, "--since", now);
         const limit = whole(flags.limit, "--limit");
         const filter = { since, limit, ...(state !== undefined && { states }) };
-        const jobs = await viewJournal(config.dataDir, (view) => view.jobs(filter).map(jobLine));
+        const jobs = await viewJournal(config.dataDir, (view) => view.jobs(filter).map((entry) => jobLine(entry)));
         return { json: { jobs } satisfies JobsAnswer, text: jobsText(jobs) };
       }),
     );
 }
 
-export function jobLine({ job, attempt }: JobWithAttempt): JobLine {
+/** @param live what the running process says, where it was asked */
+export function jobLine({ job, attempt }: JobWithAttempt, live: Live | null = null): JobLine {
   const { state, outcome, message, facts, since } = attempt;
+  const now = Math.floor(Date.now() / 1000);
+  const isSame = (each: { jobId: string; replica: number }) => each.jobId === job.jobId && each.replica === job.replica;
   return {
     ...{ jobId: job.jobId, replica: job.replica, attempt: attempt.attempt },
     ...{ state, phase: publicPhase[state], chain: job.chain, outcome, message },
     ...{ charge: facts.claim?.charge ?? null, resultCid: facts.claim?.cid ?? null },
     ...{ requester: job.terms.job.requester, matchedAt: job.matchedAt, since },
+    progress: progressOf(job, attempt, now, live?.fetched.find(isSame)?.bytes),
   };
 }
 

@@ -5,6 +5,7 @@ const liveSchema = z.object({
   ready: z.boolean(),
   offer: z.union([z.object({ expiresAt: z.number() }), z.object({ none: z.string() })]),
   troubles: z.array(z.object({ jobId: z.string(), replica: z.number(), message: z.string() })),
+  fetched: z.array(z.object({ jobId: z.string(), replica: z.number(), bytes: z.number() })).default([]),
 });
 
 /** What the running node says of itself; null when none runs. */

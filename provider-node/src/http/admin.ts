@@ -13,6 +13,8 @@ export interface LiveStatus {
   offer: { expiresAt: number } | { none: string };
   /** The error that a replica is being tried again after. */
   troubles: { jobId: string; replica: number; message: string }[];
+  /** Content bytes that came in so far for a replica that is being prepared. */
+  fetched: { jobId: string; replica: number; bytes: number }[];
 }
 
 /** What was thrown away. */

@@ -51,11 +51,16 @@ function liveStatus({ tools, runner, offering, isReady }: AdminOptions): LiveSta
   const offers = [offering()?.current() ?? []].flat();
   const none = offering()?.reason() ?? "The first offer is not signed yet.";
   const expiresAt = Math.max(...offers.map(({ offer }) => offer.expiresAt));
-  const troubles = tools.journal.open().flatMap(({ jobId, replica }) => {
+  const open = tools.journal.open();
+  const fetched = open.flatMap(({ jobId, replica }) => {
+    const bytes = tools.intake?.of({ jobId, replica }) ?? 0;
+    return bytes === 0 ? [] : [{ jobId, replica, bytes }];
+  });
+  const troubles = open.flatMap(({ jobId, replica }) => {
     const message = runner()?.troubleOf(jobId, replica);
     return message === undefined ? [] : [{ jobId, replica, message }];
   });
-  return { ready: isReady(), offer: offers.length === 0 ? { none } : { expiresAt }, troubles };
+  return { ready: isReady(), offer: offers.length === 0 ? { none } : { expiresAt }, troubles, fetched };
 }
 
 /** One transaction for each epoch, however often it is asked for. */

@@ -6,6 +6,7 @@ import type { AttemptState } from "../core/states.ts";
 import { createDecisions, type Decision } from "./decisions.ts";
 import { type Draining, isDraining } from "./drain.ts";
 import { type AttemptRow, createJournal, type JobRow, type Journal, toAttempt } from "./journal.ts";
+import { type OfferingState, readOffering } from "./offering-state.ts";
 import { openDatabase } from "./open.ts";
 
 /** A job with its newest attempt. */
@@ -37,6 +38,8 @@ export interface JournalView {
   openTransactions(): number;
   decisions(jobId: string): Decision[];
   draining(): Draining | undefined;
+  /** What the node last offered, and what it did not. */
+  offering(): OfferingState | undefined;
   /** The newest block that the journal has applied. */
   block(): { number: number; timestamp: number } | undefined;
 }
@@ -101,6 +104,7 @@ export async function viewJournal<T>(dataDir: string, work: (view: JournalView) 
       },
       decisions: (jobId) => (has("decisions") ? createDecisions(database).get(jobId as JobRow["jobId"]) : []),
       draining: () => isDraining(database),
+      offering: () => readOffering(database),
       block: () =>
         db.prepare("SELECT number, timestamp FROM blocks ORDER BY number DESC LIMIT 1").get() as ReturnType<
           JournalView["block"]

@@ -53,6 +53,9 @@ describe("berth-node and what it takes", function () {
     expect(everybody).to.deep.include({ requester: ZERO_ADDRESS, baseCharge: 150n, cpuMilli: 8000 });
     const requester = bench.requester.address.toLowerCase();
     expect(friends).to.deep.include({ requester, baseCharge: 40n, cpuMilli: 4000 });
+    const { offering } = JSON.parse((await berthNode([...flags, "status"])).stdout);
+    expect(offering.offers.map(({ profile }: { profile: string }) => profile)).to.deep.equal(["everybody", "friends"]);
+    expect(offering.withheld).to.deep.equal([]);
 
     const { jobId } = await bench.match({ command: ["/bin/true", "not-here"] });
     await eventually("it is refunded", async () => (await stateOf(jobId)) === REFUNDED, 30_000);
