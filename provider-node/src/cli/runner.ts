@@ -1,6 +1,6 @@
 import { MarketError } from "@berth/protocol";
 import { type Command, CommanderError } from "commander";
-import { type Answer, printAnswer } from "../commands/print.ts";
+import { type Answer, answerText } from "../commands/print.ts";
 import { type Config, type ConfigSources, loadConfig } from "../config.ts";
 import { type Context, createLog } from "../log.ts";
 import { exitCodeOf, exitCodes } from "./exit-codes.ts";
@@ -24,8 +24,11 @@ export type Run = (
   options?: { loud: boolean },
 ) => Promise<void>;
 
-/** @param signal stops a command politely */
-export function createRunner(signal: AbortSignal): Run {
+/**
+ * @param signal stops a command politely
+ * @param write where answers go; default: stdout
+ */
+export function createRunner(signal: AbortSignal, write = (text: string) => void process.stdout.write(text)): Run {
   return async (command, work, { loud } = { loud: false }) => {
     const sources = sourcesOf(command);
     const config = loadConfig(sources);
@@ -33,7 +36,7 @@ export function createRunner(signal: AbortSignal): Run {
     const asJson = wantsJson(command);
     const answer = await work({ config, sources, asJson, context: { signal, log: createLog(level) } });
     if (answer === undefined) return;
-    printAnswer(answer, asJson);
+    write(answerText(answer, asJson));
     process.exitCode = answer.exitCode ?? exitCodes.ok;
   };
 }

@@ -30,7 +30,7 @@ interface DrainFlags {
   wait?: boolean;
   off?: boolean;
   revoke?: boolean;
-  reason: string;
+  reason?: string;
 }
 
 /** How often `--wait` looks. */
@@ -48,7 +48,7 @@ export function addDrain(program: Command, run: Run): void {
       "--revoke",
       "end the offers that are out now, by a transaction of the hot key; else they run out by themselves",
     )
-    .option("--reason <text>", "what `status` and the log say of it", "")
+    .option("--reason <text>", "what `status` and the log say of it")
     .option("--off", "take jobs again")
     .addHelpText("after", example('berth-node drain --wait --reason "new kernel" && reboot', "berth-node drain --off"))
     .action((flags: DrainFlags, self: Command) =>
@@ -74,15 +74,12 @@ function assertSound({ off, wait, revoke }: DrainFlags): void {
   });
 }
 
-/** The journal takes a second process; its tables stay as the node has them. */
-function write(dataDir: string, draining: Draining | undefined): void {
+/** The journal takes a second process; its tables stay as the node has them. What was said before and is not said anew stays. */
+function write(dataDir: string, { off, reason }: DrainFlags): void {
   const database = openDatabase(join(dataDir, "journal.db"), { asIs: true });
   try {
-    const before = isDraining(database);
-    setDraining(
-      database,
-      draining === undefined || before === undefined ? draining : { ...draining, since: before.since },
-    );
+    const { since = Math.floor(Date.now() / 1000), reason: before = "" } = isDraining(database) ?? {};
+    setDraining(database, off === true ? undefined : { since, reason: reason ?? before });
   } finally {
     database.close();
   }

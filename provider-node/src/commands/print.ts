@@ -11,9 +11,9 @@ export interface Answer {
   exitCode?: number;
 }
 
-/** One answer on stdout: one line of JSON, or a text. */
-export function printAnswer({ json, text }: Answer, asJson: boolean): void {
-  process.stdout.write(`${asJson ? toJson(json) : text}\n`);
+/** One line of JSON, or a text. */
+export function answerText({ json, text }: Answer, asJson: boolean): string {
+  return `${asJson ? toJson(json) : text}\n`;
 }
 
 /** Lines of `name  value`. */

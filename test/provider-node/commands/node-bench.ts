@@ -1,9 +1,12 @@
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { errorToJson } from "@berth/protocol";
 import { expect } from "chai";
+import { createProgram } from "../../../provider-node/src/cli/program.ts";
+import { createRunner, failureOf } from "../../../provider-node/src/cli/runner.ts";
 import { type MarketBench, openMarketBench } from "../daemon/market-bench.ts";
-import { berthNode, type Ran } from "../daemon/node-process.ts";
+import type { Ran } from "../daemon/node-process.ts";
 
 /** A market and the flags of one node on it. */
 export interface NodeBench {
@@ -14,7 +17,7 @@ export interface NodeBench {
   /** The node's address for the world. */
   url: string;
   /** Runs a command to its end. */
-  run(...args: string[]): Promise<Ran>;
+  run(...args: string[]): Promise<Pick<Ran, "code" | "stdout">>;
   /** Runs a command that has to succeed, and parses its answer. */
   // biome-ignore lint/suspicious/noExplicitAny: answers of commands, asserted by the test
   ask(...args: string[]): Promise<any>;
@@ -46,10 +49,10 @@ export async function openNodeBench(): Promise<NodeBench> {
     ...["--port", String(port), "--indexer", market.indexerUrl, "--token", market.token, "--json"],
     ...Object.entries(settings).flatMap(([path, value]) => ["--set", `${path}=${value}`]),
   ];
-  const run = (...args: string[]) => berthNode([...flags, ...args]);
+  const run = (...args: string[]) => runHere([...flags, ...args]);
   const ask = async (...args: string[]) => {
-    const { code, stdout, stderr } = await run(...args);
-    expect(code, stdout + stderr).to.equal(0);
+    const { code, stdout } = await run(...args);
+    expect(code, stdout).to.equal(0);
     return JSON.parse(stdout);
   };
   const { key } = await ask("init");
@@ -58,8 +61,8 @@ export async function openNodeBench(): Promise<NodeBench> {
   return {
     ...{ market, dataDir, flags, url: `http://127.0.0.1:${port}`, run, ask },
     async fail(...args) {
-      const { code: exit, stdout, stderr } = await run(...args);
-      expect(stdout, stderr).to.match(/^\{"error":/);
+      const { code: exit, stdout } = await run(...args);
+      expect(stdout).to.match(/^\{"error":/);
       return { exit, ...JSON.parse(stdout).error };
     },
     async close() {
@@ -68,6 +71,25 @@ export async function openNodeBench(): Promise<NodeBench> {
       expect(cleaned.code, cleaned.stdout).to.equal(0);
     },
   };
+}
+
+/** As `berthNode`, in this process: it answers the same, and sooner. */
+async function runHere(args: readonly string[]): Promise<Pick<Ran, "code" | "stdout">> {
+  const { signal } = new AbortController();
+  const before = process.exitCode;
+  let stdout = "";
+  try {
+    const run = createRunner(signal, (text) => {
+      stdout += text;
+    });
+    await createProgram(run).parseAsync(args, { from: "user" });
+    return { code: Number(process.exitCode ?? 0), stdout };
+  } catch (thrown) {
+    const { error, exitCode } = failureOf(thrown, signal);
+    return { code: exitCode, stdout: JSON.stringify({ error: errorToJson(error) }) };
+  } finally {
+    process.exitCode = before;
+  }
 }
 
 async function freePort(): Promise<number> {

@@ -13,13 +13,27 @@ export interface Ran {
 
 /** Runs one command of `berth-node` to its end. */
 export async function berthNode(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+  return await startCommand(args, env).ended;
+}
+
+/** One command of `berth-node` while it runs. */
+export interface RunningCommand {
+  ended: Promise<Ran>;
+  /** What it has said so far. */
+  stderr(): string;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export function startCommand(args: readonly string[], env: Record<string, string> = {}): RunningCommand {
   const child = spawn(process.execPath, [main, ...args], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const [stdout, stderr] = [read(child, "stdout"), read(child, "stderr")];
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout: (await stdout).join("\n"), stderr: (await stderr).join("\n") };
+  const ended = once(child, "close").then(([code]) => {
+    return { code: code as number | null, stdout: stdout.join("\n"), stderr: stderr.join("\n") };
+  });
+  return { ended, stderr: () => stderr.join("\n"), kill: (signal) => void child.kill(signal) };
 }
 
 /** A daemon under test. */
@@ -60,10 +74,9 @@ export function startNode(args: readonly string[], env: Record<string, string> =
   };
 }
 
-async function read(child: ChildProcess, stream: "stdout" | "stderr"): Promise<string[]> {
+function read(child: ChildProcess, stream: "stdout" | "stderr"): string[] {
   const lines: string[] = [];
   const input = child[stream];
-  if (input === null) return lines;
-  for await (const line of createInterface({ input })) lines.push(line);
+  if (input !== null) createInterface({ input }).on("line", (line) => lines.push(line));
   return lines;
 }
