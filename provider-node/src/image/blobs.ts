@@ -43,6 +43,7 @@ export function openBlobFolder(dir: string): BlobFolder {
       const path = pathOf(digest);
       const found = statSync(path, { throwIfNoEntry: false });
       if (found === undefined) return false;
+      noteUse(path); // before it is read: whoever asks wants it next
       if ((size === undefined || found.size === size) && (await hashOf(path, signal)) === digest) return true;
       await rm(path, { force: true });
       return false;
@@ -59,8 +60,7 @@ export function openBlobFolder(dir: string): BlobFolder {
       }
     },
     async linkTo(digest, target) {
-      const now = new Date();
-      utimesSync(pathOf(digest), now, now);
+      noteUse(pathOf(digest));
       await link(pathOf(digest), join(target, digest.slice("sha256:".length)));
     },
     async evict(maxBytes) {
@@ -81,6 +81,11 @@ export function openBlobFolder(dir: string): BlobFolder {
       return before - total;
     },
   };
+}
+
+function noteUse(path: string): void {
+  const now = new Date();
+  utimesSync(path, now, now);
 }
 
 async function writeBlob(

@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type JobId, MarketError, operatorTree } from "@berth/protocol";
+import { digestToCid, type JobId, MarketError, operatorTree, parseSpec } from "@berth/protocol";
 import { expect } from "chai";
 import { createWalletClient, http } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
@@ -14,6 +14,7 @@ import { chainNow, contentUrlOf, marketBalance, tokenOf } from "../../../client/
 import type { Context } from "../../../client/src/client.ts";
 import { walletFromPrivateKey, walletFromViem } from "../../../client/src/wallet.ts";
 import { eventually } from "../../support/eventually.ts";
+import { startRegistry } from "../../support/registry.ts";
 import { tinyImage } from "../support/images.ts";
 import { type Ordered, type TestMarket, TOKEN, testMarket } from "../support/market.ts";
 import { OUTPUT, playNode } from "../support/node.ts";
@@ -48,6 +49,29 @@ describe("runJob", function () {
     expect(caught).to.be.instanceOf(MarketError);
     return caught as MarketError;
   };
+
+  it("names an image in a registry by its digest, keeps it there, and takes the same from a spec", async () => {
+    const { dir, digest } = await tinyImage(await market.folder());
+    const registry = await startRegistry({ asksForToken: true });
+    registry.push(dir);
+    try {
+      market.onRequest = async (ordered) => void (await playNode(market, ordered));
+      const client = await market.client(wallet());
+      const specOf = async (jobId: JobId) => {
+        const { order } = await getJob(client, jobId);
+        const bytes = await client.store.getBytes(digestToCid(order.specHash), { maxBytes: 2 ** 20 });
+        return parseSpec(JSON.parse(new TextDecoder().decode(bytes)));
+      };
+      const first = await runJob(client, options({ image: `${registry.source}@${digest}` }));
+      expect(first.verification.ok).to.equal(true);
+      const spec = await specOf(first.jobId);
+      expect(spec.image).to.deep.equal({ digest, sources: [registry.source] });
+      const second = await runJob(client, { ...options(), image: undefined, spec });
+      expect((await specOf(second.jobId)).image).to.deep.equal(spec.image);
+    } finally {
+      await registry.close();
+    }
+  });
 
   it("goes from an image to a verified, paid and exported result", async () => {
     market.onRequest = async (ordered) => void (await playNode(market, ordered));

@@ -43,7 +43,7 @@ export async function playNode(market: TestMarket, ordered: Ordered, mischief: M
   const specCid = digestToCid(request.specHash);
   await fetch(specCid);
   const spec = parseSpec(JSON.parse(new TextDecoder().decode(await store.getBytes(specCid, { maxBytes: 2 ** 20 }))));
-  await fetch(spec.image.cid ?? "");
+  if (spec.image.cid !== undefined) await fetch(spec.image.cid);
   for (const { cid } of spec.inputs) await fetch(cid);
   const unsigned = await honestRecord(market, ordered, spec, mischief);
   const changed = mischief.record?.(unsigned) ?? unsigned;

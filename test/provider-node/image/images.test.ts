@@ -165,9 +165,9 @@ describe("an image is brought in", function () {
   });
 
   describe("but not", () => {
-    const refusal = async (mood: RegistryMood, more: string[] = []) => {
+    const refusal = async (mood: RegistryMood, stallMs = 30_000) => {
       const { source } = await registry(mood);
-      const error = await failure(bench.bring(bench.open({}, { stallMs: 200 }), from(source, ...more)));
+      const error = await failure(bench.bring(bench.open({}, { stallMs }), from(source)));
       expect(parts()).to.deep.equal([]);
       expect(existsSync(bench.target)).to.equal(false);
       return error;
@@ -214,15 +214,18 @@ describe("an image is brought in", function () {
     it("with a token answer without end, or a token that is no header", async () => {
       const flood: RegistryMood["mischief"] = (path, response) => path.startsWith("/token") && endless(response);
       expect(await refusal({ asksForToken: true, mischief: flood })).to.have.property("code", "CONTENT_UNAVAILABLE");
+      expect(bench.lines.at(-1)).to.include({ code: "SOURCE_ANSWERED", reason: "It sent more than 65536 bytes." });
       const split: RegistryMood["mischief"] = (path, response) =>
         path.startsWith("/token") && response.end('{"token":"a\\r\\nHost: b"}') !== undefined;
       expect(await refusal({ asksForToken: true, mischief: split })).to.have.property("code", "CONTENT_UNAVAILABLE");
+      expect(bench.lines.at(-1)).to.include({ code: "SOURCE_ANSWERED", reason: "Its token service sent no token." });
     });
 
     it("from a registry that falls silent, redirects for ever or to another protocol", async () => {
       const silent: RegistryMood["mischief"] = (path, response) =>
         path.includes("/blobs/") && response.writeHead(200).write("x") !== undefined;
-      expect(await refusal({ mischief: silent })).to.have.property("code", "CONTENT_UNAVAILABLE");
+      expect(await refusal({ mischief: silent }, 200)).to.have.property("code", "CONTENT_UNAVAILABLE");
+      expect(bench.lines.at(-1)).to.include({ code: "SOURCE_STALLED" });
       let hops = 0;
       const loop: RegistryMood["mischief"] = (path, response) => {
         hops += 1;
@@ -231,9 +234,13 @@ describe("an image is brought in", function () {
       };
       expect(await refusal({ mischief: loop })).to.have.property("code", "CONTENT_UNAVAILABLE");
       expect(hops).to.equal(6);
-      for (const place of ["file:///etc/passwd", "http://user:secret@127.0.0.1/", "no address:"]) {
-        expect(await refusal({ redirectBlob: () => place })).to.have.property("code", "CONTENT_UNAVAILABLE");
+      const store = await registry();
+      const withAccount = `${store.url.replace("//", "//user:secret@")}/v2/team/app/blobs/`;
+      for (const place of ["file:///etc/passwd#", withAccount, "no address:"]) {
+        const error = await refusal({ redirectBlob: (digest) => `${place}${digest}` });
+        expect(error).to.have.property("code", "CONTENT_UNAVAILABLE");
       }
+      expect(store.requests).to.deep.equal([]);
     });
 
     it("a list of platforms: it names them", async () => {
