@@ -38,6 +38,16 @@ export interface Machine {
   listImages?(context: Context): Promise<{ digest: string; bytes: number }[]>;
   /** Drops images, least recently used first, until those left have at most `maxBytes`. Returns the digests dropped. */
   evictImages(maxBytes: number, context: Context): Promise<string[]>;
+  /** Why it could never run this, though it is within the capacity; absent where all of that is one machine's. */
+  unfit?(wanted: Wanted, context: Context): Promise<string | undefined>;
+}
+
+/** What a job asks of the machine that runs it. */
+export interface Wanted {
+  cpuMilli: number;
+  memoryMiB: number;
+  gpus: number;
+  maxSeconds: number;
 }
 
 /** Everything that executing a job touches, so that a test can put its own things in. */

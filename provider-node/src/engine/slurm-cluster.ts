@@ -1,8 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
 import { command } from "./command.ts";
-import { PARTITION_FORMAT, type Partition, readPartition } from "./slurm-partition.ts";
+import { capacityIn, PARTITION_FORMAT, type Partition, readPartition } from "./slurm-partition.ts";
 
 /** A job as Slurm's queue shows it. */
 export interface SlurmJob {
@@ -50,12 +51,8 @@ const PATIENCE_MS = 60_000;
 const SILENT = /[*~#!%$@^]|^(down|unknown)/;
 
 export function openSlurmCluster(config: SlurmConfig): SlurmCluster {
-  const { partition, binDir, conf = process.env["SLURM_CONF"] } = config;
-  const path = process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin";
-  const env = {
-    PATH: binDir === undefined ? path : `${binDir}:${path}`,
-    ...(conf === undefined ? {} : { SLURM_CONF: conf }),
-  };
+  const { partition } = config;
+  const env = environment(config);
   const run = async (program: string, args: string[], { signal }: Own): Promise<string> => {
     const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
     const { exitCode, stdout, stderr } = await command(program, args, { signal: patience, env, detached: true }).catch(
@@ -66,14 +63,7 @@ export function openSlurmCluster(config: SlurmConfig): SlurmCluster {
       },
     );
     if (exitCode === 0) return stdout;
-    throw new MarketError(
-      "ENGINE_CLUSTER_SILENT",
-      `${program} failed: ${lastLine(stderr) || `it ended with ${exitCode}`}.`,
-      {
-        hint: "Check with `sinfo` that the cluster's controller answers.",
-        retryable: true,
-      },
-    );
+    throw silent(program, lastLine(stderr) || `it ended with ${exitCode}`);
   };
 
   const listed = async (names: readonly string[]): Promise<Map<string, SlurmJob[]>> => {
@@ -123,8 +113,7 @@ export function openSlurmCluster(config: SlurmConfig): SlurmCluster {
       return state !== "" && !state.split("\n").some((one) => SILENT.test(one));
     },
     partition: async (own) => {
-      const args = ["--noheader", "--Node", `--partition=${partition}`, `--format=${PARTITION_FORMAT}`];
-      const found = readPartition(await run("sinfo", args, own), config);
+      const found = readPartition(await run("sinfo", askFor(config), own), config);
       if (found.nodes.length > 0) return found;
       throw new MarketError("ENGINE_NO_PARTITION", `The cluster has no nodes in a partition "${partition}".`, {
         hint: "Set engine.slurm.partition to one that `sinfo` lists.",
@@ -132,6 +121,39 @@ export function openSlurmCluster(config: SlurmConfig): SlurmCluster {
     },
     version: async (own) => (await run("sinfo", ["--version"], own)).trim().replace(/^slurm /i, ""),
   };
+}
+
+/**
+ * What all nodes of the partition give together just now.
+ * @throws MarketError ENGINE_CLUSTER_SILENT
+ */
+export function measurePartition(config: SlurmConfig): { cpuMilli: number; memoryMiB: number; gpus: number } {
+  const { status, stdout, stderr, error } = spawnSync("sinfo", askFor(config), {
+    env: environment(config),
+    encoding: "utf8",
+    timeout: PATIENCE_MS,
+  });
+  if (status === 0) return capacityIn(readPartition(stdout, config));
+  throw silent("sinfo", error?.message ?? lastLine(stderr));
+}
+
+function askFor({ partition }: SlurmConfig): string[] {
+  return ["--noheader", "--Node", `--partition=${partition}`, `--format=${PARTITION_FORMAT}`];
+}
+
+function environment({ binDir, conf = process.env["SLURM_CONF"] }: SlurmConfig): Record<string, string> {
+  const path = process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin";
+  return {
+    PATH: binDir === undefined ? path : `${binDir}:${path}`,
+    ...(conf === undefined ? {} : { SLURM_CONF: conf }),
+  };
+}
+
+function silent(program: string, why: string): MarketError {
+  return new MarketError("ENGINE_CLUSTER_SILENT", `${program} failed: ${why || "it gave no reason"}.`, {
+    hint: "Check with `sinfo` that the cluster's controller answers.",
+    retryable: true,
+  });
 }
 
 /** Gathers the names asked for, and looks all of them up at once, at most every `everyMs`. An answer is never older than its question. */

@@ -18,6 +18,11 @@ put() {
   cat > "$path.new" && sync "$path.new" && mv -T "$path.new" "$path" && sync "$FOLDER"
 }
 
+# One that is only looked at while the attempt runs.
+mark() {
+  cat > "$FOLDER/$1.new" && mv -T "$FOLDER/$1.new" "$FOLDER/$1"
+}
+
 batch() {
   local wish='' supervisor
   trap 'wish=TERM' TERM INT
@@ -205,7 +210,7 @@ supervise() {
   settings
   share_store
   exec 9<> <(:)
-  printf 'job=%s\nnode=%s\nbootId=%s\nstartedAt=%s\n' "$SLURM_JOB_ID" "${SLURMD_NODENAME:-}" "$BOOT" "$(date +%s)" | put started
+  printf 'job=%s\nnode=%s\nbootId=%s\nstartedAt=%s\n' "$SLURM_JOB_ID" "${SLURMD_NODENAME:-}" "$BOOT" "$(date +%s)" | mark started
   find_runtime
   find_driver
   bring_image
@@ -219,7 +224,7 @@ supervise() {
   store "${CREATE[@]}" > "$HERE/said" 2>&1 || die "$(tail -n 1 "$HERE/said")"
   [ -z "$wish" ] || die 'It was stopped before it began.'
   store start "$NAME" > "$HERE/said" 2>&1 || die "$(tail -n 1 "$HERE/said")"
-  date +%s | put running
+  date +%s | mark running
   watch "$batch"
   finish
 }
@@ -277,11 +282,11 @@ finish() {
   kill_cgroup
   copy_log
   if mountpoint -q "$HERE/out" && [ "$VOLUME" = tmpfs ]; then
-    rm -rf "$FOLDER/out" && cp -a --sparse=always "$HERE/out" "$FOLDER/out" || end=lost
+    rm -rf "$FOLDER/out" && cp -a --sparse=always "$HERE/out" "$FOLDER/out" && sync -f "$FOLDER" || end=lost
   else
-    unmount "$HERE/out" && cp --sparse=always "$HERE/out.img" "$FOLDER/out.img" || end=lost
+    unmount "$HERE/out" && cp --sparse=always "$HERE/out.img" "$FOLDER/out.img" && sync "$FOLDER/out.img" || end=lost
   fi
-  sync -f "$FOLDER"
+  sync "$FOLDER/inspect.json" "$FOLDER/raw"
   take_away
   printf 'end=%s\nby=%s\nvolume=%s\nlogFree=%s\n%s\n' $end "$ended_by" "$VOLUME" "$((free))" "$usage" | put exit
 }

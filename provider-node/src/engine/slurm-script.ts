@@ -17,6 +17,8 @@ const SOURCE = join(import.meta.dirname, "slurm-job.sh");
 export interface ScriptPlace {
   /** This node's own folder on the shared file system. */
   home: string;
+  /** The folder of the verified images there. */
+  images: string;
   /** The attempt's folder there. */
   folder: string;
   /** Twelve hexadecimal digits: the node. */
@@ -72,7 +74,7 @@ export function writeJob(
   const inodes = Math.max(32, Math.min(2 * spec.outputs.maxFiles + 64, Math.floor(outBytes / 4096)));
   const settings = {
     ...commonSettings(spec.name, place, localDir),
-    IMAGES: join(place.home, "images"),
+    IMAGES: place.images,
     IMAGE: spec.imageDigest.replace(":", "-"),
     IMAGE_ID: place.imageId,
     QUOTA_US: (cpuMilli + MONITOR_CPU_MILLI) * 100,

@@ -26,6 +26,7 @@ import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, Engine
 import { closeVolume, detectVolumeKind, openVolume, type VolumeKind } from "./volume.ts";
 
 const MIB = 1024 * 1024;
+const IMAGES = "images";
 /** By which what a killed node left is found. */
 const OPTIONS = "engine/slurm/options.json";
 /** How often the shared folder is looked at for an end; no question to Slurm. */
@@ -49,8 +50,13 @@ export interface SlurmEngineOptions {
 export interface SlurmEngine {
   engine: Engine;
   images: SharedImages;
-  /** Digests of the images of attempts that are not cleaned up. */
+  /** Digests of the images that attempts may still need. */
   needed(): string[];
+  /** Why no compute node could ever run this; undefined when one can. */
+  unfit(
+    wanted: { cpuMilli: number; memoryMiB: number; gpus: number; maxSeconds: number },
+    own: { signal: AbortSignal },
+  ): Promise<string | undefined>;
 }
 
 /**
@@ -73,12 +79,26 @@ export async function openSlurmEngine(options: SlurmEngineOptions, context: Cont
   writeFileSync(join(dataDir, OPTIONS), JSON.stringify(options));
   const script = shareScript(home);
   const cluster = openSlurmCluster(slurm);
-  const images = sharedImages(join(home, "images"));
+  const images = sharedImages(join(slurm.sharedDir, IMAGES));
   const volume = await detectVolumeKind(mounts, context);
   const engine = createSlurmEngine({ ...options, id, home, mounts, script, cluster, images, volume });
-  const records = attemptRecords(join(home, "attempts"));
-  const needed = () => engine.list().flatMap(({ name }) => records.read(name)?.spec.imageDigest ?? []);
-  return { engine, images, needed };
+  const unfit: SlurmEngine["unfit"] = async (wanted, own) =>
+    misfit(await cluster.partition(own), { ...wanted, seconds: wanted.maxSeconds + slurm.marginSeconds });
+  return { engine, images, needed: () => neededImages(slurm.sharedDir), unfit };
+}
+
+/** Digests of the images of attempts that are not cleaned up: the images are those of every node on the shared folder. */
+function neededImages(sharedDir: string): string[] {
+  const homes = readdirSync(sharedDir).filter((name) => name.startsWith("node-"));
+  return homes.flatMap((home) => {
+    const attempts = join(sharedDir, home, "attempts");
+    const records = attemptRecords(attempts);
+    return namesIn(attempts).flatMap((name) => records.read(name)?.spec.imageDigest ?? []);
+  });
+}
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** Ends every attempt of the node whose data is in `dataDir`. Nothing happens where this engine was never opened. */
@@ -142,7 +162,7 @@ function createSlurmEngine(parts: Parts): Engine {
     const inputs = spec.inputs.map(({ hostDir }, at) =>
       isShared(hostDir) ? hostDir : join(folder, "inputs", String(at)),
     );
-    const place = { ...parts, folder, imageId, inputs };
+    const place = { ...parts, images: join(slurm.sharedDir, IMAGES), folder, imageId, inputs };
     mkdirSync(folder, { recursive: true, mode: 0o711 });
     const batch = writeJob(spec, script, place, slurm); // refuses what the sandbox cannot hold, before anything is recorded
     records.write({ spec, imageId });
@@ -338,7 +358,7 @@ function createSlurmEngine(parts: Parts): Engine {
     }
   };
 
-  const names = () => readdirSync(join(home, "attempts"));
+  const names = () => namesIn(join(home, "attempts"));
 
   const list = (): AttemptSummary[] =>
     names().flatMap((name) => {
@@ -390,7 +410,7 @@ function createSlurmEngine(parts: Parts): Engine {
           hint: "Clean them up, or reap them, before releasing the engine.",
         });
       }
-      rmSync(mounts, { recursive: true, force: true });
+      for (const folder of [mounts, home]) rmSync(folder, { recursive: true, force: true });
     },
   };
 }

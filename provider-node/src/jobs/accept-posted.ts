@@ -10,11 +10,12 @@ import {
 } from "@berth/protocol";
 import { encodeFunctionData } from "viem";
 import type { HookConfig } from "../config/hook.ts";
-import type { Self } from "../core/ports.ts";
+import type { Machine, Self } from "../core/ports.ts";
 import type { Context } from "../log.ts";
 import { askHook } from "../policy/ask-hook.ts";
 import { judgePosted, type Quote } from "../policy/posted.ts";
 import { questionOf } from "../policy/question.ts";
+import { reasonUnfit } from "../policy/unfit.ts";
 import type { ChainStore } from "../store/chain-store.ts";
 import type { Decisions, Reason } from "../store/decisions.ts";
 import type { Journal } from "../store/journal.ts";
@@ -30,6 +31,8 @@ export interface AcceptOptions {
   journal: Journal;
   outbox: Outbox;
   decisions: Decisions;
+  /** Why the engine could never run such a job. Absent: it runs all that is within the limits. */
+  unfit?: Machine["unfit"];
   /** As the operator set them. */
   limits: NodeLimits;
   quotes(): readonly Quote[];
@@ -114,7 +117,9 @@ export function createAccepting(options: AcceptOptions, context: Context): Accep
     const judged = judgePosted(request, { ...about, quotes, whyNone: whyNone ?? "" });
     if ("reason" in judged) return leave(one, judged.reason);
     const { profile, offer } = judged.quote;
-    const refusal = await hookRefusal(jobId, request, priceOf(request, [offer]));
+    const refusal =
+      (await reasonUnfit(options.unfit, request, context)) ??
+      (await hookRefusal(jobId, request, priceOf(request, [offer])));
     if (refusal !== undefined) return leave(one, refusal);
     const data = encodeFunctionData({ abi: jobMarketAbi, functionName: "accept", args: [request, offer, []] });
     await outbox.enqueue({ key: keyOf(jobId), to: deployment.market, data });

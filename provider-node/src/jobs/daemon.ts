@@ -248,6 +248,7 @@ async function assemble(
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
       isUnsigned: config.images.policy.length === 0 ? undefined : images.isUnsigned,
+      ...(machine?.unfit !== undefined && { unfit: machine.unfit }),
       fetchSpec: (job, own) => fetchSpec(job, tools, own),
     }),
     now,
@@ -322,7 +323,7 @@ async function assemble(
   });
   const running = runner;
   closers.push(() => running.idle());
-    const live = { runner: () => runner, offering: () => offering, isReady: () => isReady };
+  const live = { runner: () => runner, offering: () => offering, isReady: () => isReady };
   const admin = await serveAdmin({ dataDir: config.dataDir, rpc, tools, ...live }, own);
   closers.push(() => admin.close());
   runner.poke();
@@ -348,6 +349,7 @@ async function assemble(
         ...{ accepts: config.acceptPosted, deny: config.offers.deny, hook: config.hook, self, deployment, chain, now },
         ...{ journal, outbox, decisions: createDecisions(database), limits: limitsFor(capacity, config.offers) },
         ...{ quotes: current, whyNone: reason },
+        ...(machine?.unfit !== undefined && { unfit: machine.unfit }),
       },
       own,
     );

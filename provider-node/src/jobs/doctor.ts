@@ -15,12 +15,14 @@ import {
   readRegistration,
   readStake,
 } from "../chain/registration.ts";
+import type { SlurmConfig } from "../config/slurm.ts";
 import { type Config, keyFileOf, need } from "../config.ts";
 import { defaultCapacity } from "../core/capacity.ts";
 import { type Check, failedBy, passed } from "../core/check.ts";
 import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
 import { runProbes } from "../doctor/probes.ts";
 import type { Probe } from "../doctor/types.ts";
+import { measurePartition } from "../engine/slurm-cluster.ts";
 import type { Context } from "../log.ts";
 import { probeMesh } from "../mesh/probe.ts";
 
@@ -245,17 +247,27 @@ function acceptedCheck(wanted: readonly string[], missing: readonly string[]): C
 /** What all jobs together may use: as configured, or measured once and kept, so that offers and limits agree. */
 export function capacityOf(config: Config): Capacity {
   if (config.offers.capacity !== undefined) return config.offers.capacity;
-  const file = join(config.dataDir, "capacity.json");
+  const { engine } = config;
+  const file = join(
+    config.dataDir,
+    engine.type === "slurm" ? `capacity-${engine.slurm.partition}.json` : "capacity.json",
+  );
   if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Capacity;
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
-  const { bavail, bsize } = statfsSync(config.dataDir);
-  const measured = defaultCapacity({
+  const { bavail, bsize } = statfsSync(engine.type === "slurm" ? engine.slurm.sharedDir : config.dataDir);
+  const machine = defaultCapacity({
     processors: availableParallelism(),
     memoryBytes: totalmem(),
     freeDiskBytes: bavail * bsize,
   });
+  const measured = engine.type === "slurm" ? { ...machine, ...clusterCapacity(engine.slurm) } : machine;
   writeFileSync(file, `${JSON.stringify(measured)}\n`);
   return measured;
+}
+
+function clusterCapacity(slurm: SlurmConfig): Pick<Capacity, "cpuMilli" | "memoryMiB"> {
+  const { cpuMilli, memoryMiB } = measurePartition(slurm);
+  return { cpuMilli, memoryMiB };
 }
 
 async function tried(name: string, without: string, check: () => Promise<Check>): Promise<Check> {

@@ -2,7 +2,7 @@ import type { Rpc } from "@berth/chain";
 import { type Address, type Deployment, depositOf, jobMarketAbi, type Spec } from "@berth/protocol";
 import type { HookConfig } from "../config/hook.ts";
 import { attemptName } from "../core/attempt-name.ts";
-import type { Self } from "../core/ports.ts";
+import type { Machine, Self } from "../core/ports.ts";
 import type { Veto } from "../core/states.ts";
 import type { Images } from "../image/images.ts";
 import type { Context } from "../log.ts";
@@ -13,6 +13,7 @@ import type { Database } from "../store/open.ts";
 import { askHook } from "./ask-hook.ts";
 import { createFreeDecline } from "./free-decline.ts";
 import { questionOf } from "./question.ts";
+import { reasonUnfit } from "./unfit.ts";
 
 export interface VetoOptions {
   deny: readonly Address[];
@@ -25,6 +26,8 @@ export interface VetoOptions {
   deployment: Deployment;
   database: Database;
   journal: Journal;
+  /** Why the engine could never run such a job. Absent: it runs all that is within the capacity. */
+  unfit?: Machine["unfit"];
   /** The spec of a match, for the hook and for the image; throws where it cannot be had in time. */
   fetchSpec(job: JobRow, context: Context): Promise<Spec>;
   /** Unix seconds by the chain's clock. */
@@ -76,7 +79,7 @@ export function createVeto(options: VetoOptions): VetoMatch {
 async function reasonAgainst(
   job: JobRow,
   attempt: AttemptRow,
-  { deny, hook, isUnsigned, database, fetchSpec }: VetoOptions,
+  { deny, hook, isUnsigned, unfit, database, fetchSpec }: VetoOptions,
   context: Context,
 ): Promise<Reason | null> {
   const { requester, acceptWindow } = job.terms.job;
@@ -88,6 +91,8 @@ async function reasonAgainst(
     const why = draining.reason === "" ? "" : `: ${draining.reason}`;
     return { code: "draining", text: `The node is draining${why}.`, values: { reason: draining.reason } };
   }
+  const tooLarge = await reasonUnfit(unfit, job.terms.job, context);
+  if (tooLarge !== undefined) return tooLarge;
   if (hook === undefined && isUnsigned === undefined) return null;
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(acceptWindow * 1000 * SPEC_SHARE)]);
   const spec = attempt.facts.spec ?? (await fetchSpec(job, { ...context, signal }).catch(() => null));

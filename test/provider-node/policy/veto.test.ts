@@ -47,6 +47,23 @@ describe("createVeto", () => {
     expect(await vetoWith({}).veto(aMatch())).to.equal(null);
   });
 
+  it("does not want what fits no machine behind it, but keeps what a silent one may fit", async () => {
+    const asked: unknown[] = [];
+    const unfit = async (wanted: unknown) => {
+      asked.push(wanted);
+      return "No single node is large enough.";
+    };
+    const { cpuMilli, memoryMiB, gpus, maxSeconds } = aRequest();
+    expect((await vetoWith({ unfit }).veto(aMatch()))?.reason).to.deep.include({
+      code: "too-large",
+      text: "No single node is large enough.",
+    });
+    expect(asked).to.deep.equal([{ cpuMilli, memoryMiB, gpus, maxSeconds }]);
+    const silent = async () => Promise.reject(new Error("the cluster does not answer"));
+    expect(await vetoWith({ unfit: silent }).veto(aMatch())).to.equal(null);
+    expect(await vetoWith({ unfit: async () => undefined }).veto(aMatch())).to.equal(null);
+  });
+
   it("does not want those of denied requesters, nor any while the node drains", async () => {
     const denied = await vetoWith({ deny }).veto(aMatch());
     expect(denied).to.deep.include({ mayDecline: true });
