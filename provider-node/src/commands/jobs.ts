@@ -60,14 +60,14 @@ export function addJobs(program: Command, run: Run): void {
         const since = flags.since === undefined ? undefined : momentOf(flags.since, "--since", now);
         const limit = whole(flags.limit, "--limit");
         const filter = { since, limit, ...(state !== undefined && { states }) };
-        const jobs = await viewJournal(config.dataDir, (view) => view.jobs(filter).map((entry) => jobLine(entry)));
+        const jobs = await viewJournal(config.dataDir, (view) => view.jobs(filter).map(jobLine));
         return { json: { jobs } satisfies JobsAnswer, text: jobsText(jobs) };
       }),
     );
 }
 
-/** @param live what the running process says, where it was asked */
-export function jobLine({ job, attempt }: JobWithAttempt, live: Live | null = null): JobLine {
+/** `live` is what the running process says, where it was asked. */
+export function jobLine({ job, attempt, live = null }: JobWithAttempt & { live?: Live | null }): JobLine {
   const { state, outcome, message, facts, since } = attempt;
   const now = Math.floor(Date.now() / 1000);
   const isSame = (each: { jobId: string; replica: number }) => each.jobId === job.jobId && each.replica === job.replica;

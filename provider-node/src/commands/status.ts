@@ -62,7 +62,7 @@ async function status(config: Config, context: { signal: AbortSignal }): Promise
     const states = attemptStates.filter((state) => state !== "cleaned" && state !== "retried");
     const open = view.jobs({ states, limit: 1000 });
     const over = view.jobs({ states: ["cleaned", "retried"], limit: LISTED });
-    const jobs = [...open, ...over].map((entry) => jobLine(entry, live));
+    const jobs = [...open, ...over].map((entry) => jobLine({ ...entry, live }));
     return {
       ...{ running: isLocked(dataDir), dataDir, block: view.block()?.number ?? null, attempts, jobs },
       ...{ transactions: view.openTransactions(), draining: view.draining() ?? null },

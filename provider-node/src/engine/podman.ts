@@ -98,7 +98,7 @@ export function createPodmanEngine({ store, runId, nodeId }: PodmanEngineOptions
       throw new MarketError("ENGINE_NAME_TAKEN", `A container "${spec.name}" that is not ours exists in our store.`);
     }
     records.write({ spec, imageId, containerId: found.Id });
-    context.log.info({ attempt: spec.name, job: spec.jobId, container: found.Id }, "attempt prepared");
+    context.log.info({ attempt: spec.name, container: found.Id }, "attempt prepared");
   };
 
   /** What this engine makes for one attempt, in the order of making. */
