@@ -18,10 +18,13 @@ const rooms: Record<string, string[]> = {
 };
 /** Tests of functions that a contract's private ones serve. */
 const near: Record<string, RegExp> = {
+  "contracts/market/JobMarket.sol": /(matchJob|submit|finalize|judging)\.test/,
   "contracts/market/MarketState.sol": /(finalize|submit|decline|post)\.test/,
   "contracts/market/desk/Batches.sol": /Many\.test/,
   "contracts/market/desk/Disputes.sol": /(dispute|rule)\.test/,
   "contracts/market/desk/Leases.sol": /(claim|topUp|close)\.test/,
+  "contracts/market/desk/Ledger.sol": /deposit\.test/,
+  "contracts/market/desk/Nodes.sol": /(bumpEpoch|set\w+)\.test/,
   "contracts/market/desk/Requests.sol": /(post|cancel|decline)\.test/,
   "contracts/market/libraries/Fit.sol": /(matchJob|post|R4)\.test/,
   "contracts/market/libraries/OrderHash.sol": /(vectors|matchJob)\.test/,
