@@ -56,9 +56,7 @@ export function addDrain(program: Command, run: Run): void {
         assertSound(flags);
         await viewJournal(config.dataDir, () => undefined);
         if (flags.revoke === true && !isLocked(config.dataDir)) throw notRunning();
-        const draining =
-          flags.off === true ? undefined : { reason: flags.reason, since: Math.floor(Date.now() / 1000) };
-        write(config.dataDir, draining);
+        write(config.dataDir, flags);
         await askNode(config.dataDir, { method: "POST", path: "/look", schema: z.object({}) }, context);
         const isRevoked = flags.revoke === true && (await revoke(config, context));
         const answer = flags.wait === true ? await drained(config, isRevoked, context) : await look(config, isRevoked);

@@ -158,14 +158,11 @@ describe("commands of a node", function () {
       node = startNode(bench.flags);
       facts = await node.ready;
       first = await bench.market.match(
-        { command: ["/bin/sh", "-c", "sleep 600"], timeouts: { startSeconds: 60, runSeconds: 60 } },
-        { request: { challengeWindow: 0 } },
+        { command: ["/bin/sh", "-c", "sleep 600"], timeouts: { startSeconds: 60, runSeconds: 600 } },
+        { request: { submitWindow: 1200, challengeWindow: 0 } },
       );
-      await eventually(
-        "the job runs",
-        async () => (await explain(first.jobId)).replicas[0]?.attempts[0].state === "running",
-        60_000,
-      );
+      const isRunning = async () => (await bench.ask("jobs", "--state", "running")).jobs.length === 1;
+      await eventually("the job runs", isRunning, 60_000);
     });
 
     it("tell what it does, from the journal and from the process", async () => {
