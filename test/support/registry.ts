@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 
@@ -29,18 +30,28 @@ export interface RegistryMood {
   mischief?: (path: string, response: ServerResponse) => boolean;
 }
 
+/** Where it listens, and with what certificate. By default on this machine, and with none. */
+export interface RegistryDoor {
+  address: string;
+  tls?: { key: Uint8Array; cert: Uint8Array };
+}
+
 const TOKEN = "a-token-for-anyone";
 const REPOSITORY = "team/app";
 
-export async function startRegistry(mood: RegistryMood = {}): Promise<TestRegistry> {
+export async function startRegistry(
+  mood: RegistryMood = {},
+  { address, tls }: RegistryDoor = { address: "127.0.0.1" },
+): Promise<TestRegistry> {
   const blobs = new Map<string, Uint8Array>();
   const tags = new Map<string, string>();
   const requests: TestRegistry["requests"] = [];
-  const server = createServer((request, response) => answer(request, response));
-  server.listen(0, "127.0.0.1");
+  const listener = (request: IncomingMessage, response: ServerResponse) => answer(request, response);
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  server.listen(0, address);
   await once(server, "listening");
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const url = `http://${host}`;
+  const host = `${address}:${(server.address() as AddressInfo).port}`;
+  const url = `${tls === undefined ? "http" : "https"}://${host}`;
 
   function answer({ url: path = "", headers }: IncomingMessage, response: ServerResponse): void {
     requests.push({ path, authorization: headers.authorization });

@@ -18,7 +18,7 @@ import { digestOf, type RegistryMood, startRegistry, type TestRegistry } from ".
 import { failure, imageBench } from "./support.ts";
 
 describe("an image is brought in", function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   let bench: ReturnType<typeof imageBench>;
   let image: PackedImage;
   let undo: (() => Promise<void>)[];
@@ -55,6 +55,13 @@ describe("an image is brought in", function () {
     });
     return { url, paths };
   };
+  /** Runs a script where this machine has the public address 9.9.9.9, and nothing else is. Returns what it printed. */
+  const inPublic = (script: string, args: string[], env: Record<string, string> = {}): string => {
+    const inside = `ip link set lo up && ip address add 9.9.9.9/32 dev lo && exec "$0" "$@"`;
+    const child = [process.execPath, join(import.meta.dirname, script), ...args];
+    const options = { encoding: "utf8", env: { ...process.env, ...env } } as const;
+    return execFileSync("unshare", ["--net", "sh", "-c", inside, ...child], options);
+  };
   const from = (...sources: string[]) => ({ digest: image.digest, sources });
   const parts = () => readdirSync(join(bench.dir, "images/blobs/sha256")).filter((name) => name.endsWith(".part"));
   const blobOf = (digest: string) => join(bench.dir, "images/blobs/sha256", digest.slice(7));
@@ -72,6 +79,19 @@ describe("an image is brought in", function () {
     expect(store.requests).to.have.length(2);
     expect(store.requests.map(({ authorization }) => authorization)).to.deep.equal([undefined, undefined]);
     expect(existsSync(bench.target)).to.equal(false);
+  });
+
+  it("from a registry on the internet, over TLS and nothing less", () => {
+    const [key, cert] = [join(bench.dir, "key.pem"), join(bench.dir, "cert.pem")];
+    const subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:9.9.9.9", "-days", "1"];
+    const made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert];
+    execFileSync("openssl", ["req", "-x509", ...made, ...subject], { stdio: "ignore" });
+    const args = [join(bench.dir, "images"), bench.target, image.dir, image.digest, "9.9.9.9", key, cert];
+    const said = inPublic("tls-child.ts", args, { NODE_EXTRA_CA_CERTS: cert });
+    expect(said).to.contain(`brought ${image.bytes} bytes`);
+    expect(said).to.contain("SOURCE_REFUSED").and.to.contain("plain HTTP refused: CONTENT_UNAVAILABLE");
+    args[0] = join(bench.dir, "others");
+    expect(inPublic("tls-child.ts", args)).to.contain("SOURCE_UNREACHABLE").and.to.not.contain("brought");
   });
 
   it("from a layout folder on a web server", async () => {
@@ -320,12 +340,8 @@ describe("an image is brought in", function () {
     });
 
     it("from this machine by way of a public server that redirects there", () => {
-      const child = join(import.meta.dirname, "redirect-child.ts");
-      const inside = `ip link set lo up && ip address add 9.9.9.9/32 dev lo && exec "$0" "$@"`;
-      const args = [child, join(bench.dir, "images"), bench.target, image.digest, "9.9.9.9"];
-      const said = execFileSync("unshare", ["--net", "sh", "-c", inside, process.execPath, ...args], {
-        encoding: "utf8",
-      });
+      const args = [join(bench.dir, "images"), bench.target, image.digest, "9.9.9.9"];
+      const said = inPublic("redirect-child.ts", args);
       expect(said)
         .to.contain("public was asked")
         .and.to.contain("SOURCE_REFUSED")

@@ -129,6 +129,11 @@ describe("the signature policy", () => {
       await refused();
       publish(release, digestOf("another"));
       await refused();
+      const { payload, manifest } = release.sign(image.digest);
+      const other = manifest.toString().replace("simplesigning", "another");
+      registry.put(payload);
+      registry.tag(`${image.digest.replace(":", "-")}.sig`, registry.put(other));
+      await refused();
       expect(open(release).isAccepted(image.digest)).to.equal(false);
     });
 
