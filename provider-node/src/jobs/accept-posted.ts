@@ -50,6 +50,8 @@ export interface Accepting {
   idle(): Promise<void>;
 }
 
+/** Seconds for which a request that is over is looked at, so that there is a reason for it; many are never cancelled. */
+const LOOK_BACK_SECONDS = 86_400;
 /** Seconds after which a hook that gave no answer is asked again. */
 const ASK_AGAIN_SECONDS = 60;
 
@@ -85,8 +87,9 @@ export function createAccepting(options: AcceptOptions, context: Context): Accep
   };
 
   async function lookAtAll(): Promise<void> {
-    const posted = chain.postedRequests();
-    for (const jobId of refused.keys()) if (!posted.some((one) => one.jobId === jobId)) refused.delete(jobId);
+    const posted = chain.postedRequests(now() - LOOK_BACK_SECONDS);
+    const known = new Set(posted.map(({ jobId }) => jobId));
+    for (const jobId of refused.keys()) if (!known.has(jobId)) refused.delete(jobId);
     const undecided: typeof posted = [];
     /** On their way to be accepted: they will take room too. */
     const taken: Request[] = [];

@@ -14,8 +14,8 @@ export interface ChainStore extends FollowerStore {
   nodes(): RegistryNode[];
   /** The gateway that an identity names, if it does so at `now` (unix seconds). */
   contentUrl(identity: Address, now: number): string | undefined;
-  /** Posted requests that nobody took or cancelled. */
-  postedRequests(): { jobId: JobId; request: Request }[];
+  /** Posted requests that nobody took or cancelled, and that were open at `openSince` (unix seconds) or later. */
+  postedRequests(openSince?: number): { jobId: JobId; request: Request }[];
 }
 
 /** Blocks remembered to find the common ancestor after a reorganisation; more than the follower's window. */
@@ -51,8 +51,8 @@ export function createChainStore({ database, journal, intentsOf }: ChainStoreOpt
       const row = q.url.get(identity.toLowerCase()) as { url: string; valid_to: number } | undefined;
       return row !== undefined && row.valid_to >= now ? row.url : undefined;
     },
-    postedRequests: () =>
-      q.posted.all().map((row) => ({
+    postedRequests: (openSince = 0) =>
+      q.posted.all(openSince).map((row) => ({
         jobId: row["job_id"] as JobId,
         request: requestSchema.parse(JSON.parse(String(row["request"]))),
       })),
@@ -153,7 +153,7 @@ function statements(db: DatabaseSync) {
       "SELECT url, valid_to FROM content_urls WHERE identity = ? ORDER BY block DESC, log_index DESC LIMIT 1",
     ),
     posted: db.prepare(
-      `SELECT job_id, request FROM request_events p WHERE kind = 'posted' AND NOT EXISTS (
+      `SELECT job_id, request FROM request_events p WHERE kind = 'posted' AND json_extract(request, '$.openUntil') >= ? AND NOT EXISTS (
          SELECT 1 FROM request_events c WHERE c.job_id = p.job_id AND c.kind = 'closed')
        ORDER BY block, log_index`,
     ),

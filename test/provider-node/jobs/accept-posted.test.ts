@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Hex, jobIdOf, jobMarketAbi, MODE, type Request, ZERO_ADDRESS } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
@@ -156,24 +159,38 @@ describe("createAccepting", () => {
   });
 
   it("asks the hook once about each request that it would take, and again only where it gave no answer", async () => {
-    const exec = (script: string) => ({ exec: ["/bin/sh", "-c", script], deadlineMs: 10_000 });
+    const dir = mkdtempSync(join(tmpdir(), "berth-accept-"));
     let at = 1000;
-    const refusing = node({ hook: exec("echo not on weekends; exit 1") as never, now: () => at });
-    posted = [aRequest(), aRequest({ cpuMilli: 5000 })];
-    await refusing.look();
-    expect(reasons().toSorted()).to.deep.equal(["hook-refused", "misfit"]);
-    expect(decisions.get(jobIdOf(domain, aRequest()))[0]?.text).to.equal(
-      "The operator's hook refused it: not on weekends",
-    );
+    const file = join(dir, "asked");
+    const asked = () => readFileSync(file, "utf8").length;
+    const asking = (script: string) => {
+      const hook = { exec: ["/bin/sh", "-c", `printf . >> ${file}; ${script}`], deadlineMs: 10_000 };
+      return node({ hook: hook as never, now: () => at });
+    };
+    try {
+      const refusing = asking("echo not on weekends; exit 1");
+      posted = [aRequest(), aRequest({ cpuMilli: 5000 })];
+      await refusing.look();
+      at += 1000;
+      await refusing.look();
+      expect([asked(), ...reasons().toSorted()]).to.deep.equal([1, "hook-refused", "misfit"]);
+      expect(decisions.get(jobIdOf(domain, aRequest()))[0]?.text).to.equal(
+        "The operator's hook refused it: not on weekends",
+      );
 
-    const broken = node({ hook: exec("exit 7") as never, now: () => at });
-    posted = [aRequest({ nonce: nonce(9) })];
-    await broken.look();
-    expect(reasons()[0]).to.equal("hook-failed");
-    at += 61;
-    await broken.look();
-    expect([calls.length, reasons().length]).to.deep.equal([0, 3]);
-    await node({ hook: exec("exit 0") as never }).look();
-    expect(calls).to.have.length(1);
+      const broken = asking("exit 7");
+      posted = [aRequest({ nonce: nonce(9) })];
+      await broken.look();
+      at += 59;
+      await broken.look();
+      expect([asked(), reasons()[0]]).to.deep.equal([2, "hook-failed"]);
+      at += 1;
+      await broken.look();
+      expect([asked(), calls.length, reasons().length]).to.deep.equal([3, 0, 3]);
+      await asking("exit 0").look();
+      expect(calls).to.have.length(1);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
   });
 });

@@ -79,6 +79,13 @@ describe("the hour of the day", () => {
     expect(at("2026-10-25T21:00:00Z", "Europe/Berlin")).to.equal(0.5);
   });
 
+  it("counts in an offer whose last second is the first of a dearer hour", () => {
+    const rules = [{ from: 22, to: 23, factor: "3" }];
+    const until = utc("2026-06-01T22:00:00Z");
+    expect(highestFactor(rules, "UTC", until - 600, until)).to.deep.equal(ratioOf("3"));
+    expect(highestFactor(rules, "UTC", until - 600, until - 1)).to.deep.equal(ratioOf("1"));
+  });
+
   it("is the same in every second between two quarters of an hour", () => {
     fc.assert(
       fc.property(zone, time, fc.nat(899), (timeZone, now, seconds) => {

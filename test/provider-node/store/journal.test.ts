@@ -162,6 +162,8 @@ describe("the journal", () => {
     const { block, rollback, chain } = freshJournal();
     block(1, [{ at: 0, kind: "posted", jobId, request: aRequest() }]);
     expect(chain.postedRequests()).to.deep.equal([{ jobId, request: aRequest() }]);
+    expect(chain.postedRequests(aRequest().openUntil)).to.have.length(1);
+    expect(chain.postedRequests(aRequest().openUntil + 1)).to.deep.equal([]);
     block(2, [{ at: 0, kind: "closed", jobId }]);
     expect(chain.postedRequests()).to.deep.equal([]);
     rollback(1);
