@@ -1,3 +1,4 @@
+import { MarketError } from "@berth/protocol";
 import { z } from "zod";
 import { askNode } from "../http/admin-client.ts";
 
@@ -12,5 +13,11 @@ const liveSchema = z.object({
 export type Live = z.infer<typeof liveSchema>;
 
 export async function readLive(dataDir: string, context: { signal: AbortSignal }): Promise<Live | null> {
-  return (await askNode(dataDir, { method: "GET", path: "/status", schema: liveSchema }, context)) ?? null;
+  try {
+    return (await askNode(dataDir, { method: "GET", path: "/status", schema: liveSchema }, context)) ?? null;
+  } catch (error) {
+    // It is just stopping: the journal says the rest.
+    if (error instanceof MarketError && error.code === "NODE_NOT_ANSWERING") return null;
+    throw error;
+  }
 }
