@@ -3,17 +3,21 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "chai";
+import { packImage } from "../../../client/src/image/index.ts";
 import type { EngineConfig } from "../../../provider-node/src/config/engine.ts";
 import { detectCgroups } from "../../../provider-node/src/engine/cgroup.ts";
 import { reapEngine } from "../../../provider-node/src/engine/reap.ts";
@@ -114,6 +118,27 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       expect(await bench.run(killed)).to.deep.include({ phase: "exited", exitCode: 137, oomKilled: false });
       expect(outcomeOf(await bench.engine.inspect(killed.name, quiet), false)).to.equal("exited");
       for (const spec of [plain, killed]) await cleanup(spec);
+    });
+
+    it("runs an image as its own user in its own folder, with mounts among what the image has there", async () => {
+      const image = await appImage(bench.dataDir);
+      await bench.importImage(image);
+      const inputs = mkdtempSync(join(bench.dataDir, "input-"));
+      chmodSync(inputs, 0o755);
+      writeFileSync(join(inputs, "data"), "given\n");
+      const script =
+        "id -u; id -g; pwd; echo $HOME; cat own in/data; ls; echo x > out/file; touch new 2>/dev/null && echo wrote; exit 6";
+      const spec = bench.shell(script, {
+        imageDigest: image.digest,
+        inputs: [{ hostDir: inputs, path: "/srv/app/in" }],
+        outputPath: "/srv/app/out",
+      });
+      expect(await bench.run(spec)).to.deep.include({ phase: "exited", exitCode: 6 });
+      const words = ["1000", "1001", "/srv/app", "/srv/app", "the image's own", "given", "in", "out", "own"];
+      expect((await bench.stdout(spec.name)).split("\n")).to.deep.equal([...words, ""]);
+      const { uid, gid } = statSync(join(await bench.engine.outputDir(spec.name, quiet), "file"));
+      expect([uid, gid]).to.deep.equal([101_000, 101_001]); // nobody on this machine
+      await cleanup(spec);
     });
 
     it("holds the sandbox as the job sees it", async () => {
@@ -358,6 +383,29 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       expect(tracesOf(bench, spec.name)).to.deep.equal([]);
     });
 
+    it("meters what was used before and after kill -9, and says the same ever after", async () => {
+      const inputs = mkdtempSync(join(bench.dataDir, "go-"));
+      chmodSync(inputs, 0o755);
+      const burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+      const eat = "dd if=/dev/zero of=/dev/null bs=24M count=1 2>/dev/null";
+      const script = `${burn}; ${eat}; while [ ! -e /in/go ]; do sleep 0.05; done; ${burn}`;
+      const spec = bench.shell(script, { inputs: [{ hostDir: inputs, path: "/in" }] });
+      const spentAt = Date.now();
+      await killWhenStarted(spawnChild(spec));
+
+      const { engine } = await openTestMachine(config, bench.dataDir);
+      writeFileSync(join(inputs, "go"), "");
+      expect(await engine.wait(spec.name, quiet)).to.deep.include({ phase: "exited", exitCode: 0 });
+      const usage = await engine.usage(spec.name, quiet);
+      expect(usage.peakBytes).to.be.within(24 * MIB, 65 * MIB);
+      expect(usage.wallMs).to.be.within(1, Date.now() - spentAt);
+      expect(usage.cpuNs > 20_000_000n).to.equal(true);
+      expect(usage.cpuNs <= BigInt(usage.wallMs + 1000) * 1_000_000n).to.equal(true);
+      const next = await openTestMachine(config, bench.dataDir);
+      expect(await next.engine.usage(spec.name, quiet)).to.deep.equal(usage);
+      await engine.cleanup(spec.name, quiet);
+    });
+
     it("stops a job at its time limit while no process of ours is there to see it", async () => {
       const marker = `alone-${process.pid}-${Date.now()}`;
       const spec = bench.shell(`while :; do sleep 0.05; done; : ${marker}`, { maxSeconds: 2 });
@@ -429,6 +477,19 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       expect(leftOnMachine(other)).to.deep.equal([]);
     });
   });
+}
+
+/** An image that has a user and a folder of its own. */
+async function appImage(dir: string): Promise<{ dir: string; digest: string }> {
+  const rootfs = mkdtempSync(join(dir, "rootfs-"));
+  for (const folder of ["bin", "etc", "srv/app", "tmp", "proc", "dev", "sys", "run"])
+    mkdirSync(join(rootfs, folder), { recursive: true, mode: 0o755 });
+  copyFileSync("/bin/busybox", join(rootfs, "bin/busybox"));
+  for (const tool of ["sh", "id", "pwd", "cat", "ls", "touch"]) symlinkSync("busybox", join(rootfs, "bin", tool));
+  writeFileSync(join(rootfs, "etc/passwd"), "ana:x:1000:1001::/srv/app:/bin/sh\n");
+  writeFileSync(join(rootfs, "srv/app/own"), "the image's own\n");
+  const config = { user: "ana", workdir: "/srv/app", env: { PATH: "/bin" } };
+  return await packImage({ rootfs, outDir: join(dir, "app-image"), config });
 }
 
 async function runIn(engine: Engine, spec: AttemptSpec) {
