@@ -215,9 +215,8 @@ function isOfPlace(error: unknown): error is MarketError {
 /** What the whole try failed with: settled only when every place was heard. */
 function reasonOf(digest: string, failures: { way: Way; error: MarketError }[]): MarketError {
   const open = failures.find(({ error }) => !settledCodes.includes(error.code));
-  const unsigned = failures.find(({ error }) => error.code === "IMAGE_UNSIGNED");
   const [first] = failures;
-  if (first !== undefined && open === undefined) return (unsigned ?? first).error;
+  if (first !== undefined && open === undefined) return first.error;
   if (open?.error.code === "CONTENT_UNAVAILABLE" && failures.length === 1) return open.error;
   const asked = [...new Set(failures.map(({ way }) => way.kind))].join(", ");
   return new MarketError("CONTENT_UNAVAILABLE", `No place delivered the image ${digest}; asked: ${asked || "none"}.`, {

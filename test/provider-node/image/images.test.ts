@@ -14,6 +14,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect } from "chai";
 import type { PackedImage } from "../../../client/src/image/index.ts";
+import { selfSigned } from "../../support/certificate.ts";
 import { digestOf, type RegistryMood, startRegistry, type TestRegistry } from "../../support/registry.ts";
 import { failure, imageBench } from "./support.ts";
 
@@ -83,9 +84,9 @@ describe("an image is brought in", function () {
 
   it("from a registry on the internet, over TLS and nothing less", () => {
     const [key, cert] = [join(bench.dir, "key.pem"), join(bench.dir, "cert.pem")];
-    const subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:9.9.9.9", "-days", "1"];
-    const made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert];
-    execFileSync("openssl", ["req", "-x509", ...made, ...subject], { stdio: "ignore" });
+    const made = selfSigned("9.9.9.9");
+    writeFileSync(key, made.key);
+    writeFileSync(cert, made.cert);
     const args = [join(bench.dir, "images"), bench.target, image.dir, image.digest, "9.9.9.9", key, cert];
     const said = inPublic("tls-child.ts", args, { NODE_EXTRA_CA_CERTS: cert });
     expect(said).to.contain(`brought ${image.bytes} bytes`);
