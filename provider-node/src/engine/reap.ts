@@ -1,12 +1,14 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import pino from "pino";
+import type { EngineConfig } from "../config/engine.ts";
 import { createBubblewrapEngine } from "./bubblewrap.ts";
 import { openBubblewrapStore } from "./bubblewrap-store.ts";
+import { openLedger } from "./ledger.ts";
 import { createPodmanEngine } from "./podman.ts";
 import { openPodmanStore } from "./podman-store.ts";
 import { reapSlurm } from "./slurm.ts";
-import type { Context } from "./types.ts";
+import type { Context, Engine } from "./types.ts";
 
 /** Reaping a handful of containers takes seconds; a hung mount must not hold up the next start for ever. */
 const PATIENCE_MS = 120_000;
@@ -22,19 +24,45 @@ export async function reapEngine(
 ): Promise<void> {
   const doctors = existsSync(dataDir) ? readdirSync(dataDir).filter((name) => name.startsWith("doctor-")) : [];
   for (const home of [...doctors.map((name) => join(dataDir, name)), dataDir]) {
-    await reapSlurm(home, context);
-    await reapBubblewrap(home, context);
-    if (!existsSync(join(home, "engine/ledger.jsonl"))) continue;
-    const store = await openPodmanStore(home, context);
-    const engine = createPodmanEngine({ store, runId: "reap", nodeId: "reap" });
-    await engine.reap([], context);
-    await engine.release(context);
+    for (const reap of Object.values(reapers)) await reap(home, context);
   }
 }
 
-async function reapBubblewrap(home: string, context: Context): Promise<void> {
-  if (!existsSync(join(home, "bubblewrap/ledger.jsonl"))) return;
-  const engine = createBubblewrapEngine({ store: await openBubblewrapStore(home, context, { prove: false }) });
+/**
+ * Takes away what the engines left that the node ran before its configuration named `engine`: nobody else would. What
+ * cannot be taken away now is in the log, and does not keep the node from its work.
+ */
+export async function reapOtherEngines(dataDir: string, engine: EngineConfig["type"], context: Context): Promise<void> {
+  for (const [other, reap] of Object.entries(reapers)) {
+    if (other === engine) continue;
+    try {
+      await reap(dataDir, context);
+    } catch (error) {
+      context.signal.throwIfAborted();
+      context.log.warn({ err: error, engine: other }, "what another engine left could not be taken away");
+    }
+  }
+}
+
+const reapers: Readonly<Record<EngineConfig["type"], (home: string, context: Context) => Promise<void>>> = {
+  podman: async (home, context) => {
+    if (!hasOpen(join(home, "engine/ledger.jsonl"))) return;
+    const store = await openPodmanStore(home, context);
+    await reapAll(createPodmanEngine({ store, runId: "reap", nodeId: "reap" }), context);
+  },
+  bubblewrap: async (home, context) => {
+    if (!hasOpen(join(home, "bubblewrap/ledger.jsonl"))) return;
+    const store = await openBubblewrapStore(home, context, { prove: false });
+    await reapAll(createBubblewrapEngine({ store }), context);
+  },
+  slurm: reapSlurm,
+};
+
+async function reapAll(engine: Engine, context: Context): Promise<void> {
   await engine.reap([], context);
   await engine.release(context);
+}
+
+function hasOpen(ledger: string): boolean {
+  return existsSync(ledger) && openLedger(ledger).open().length > 0;
 }

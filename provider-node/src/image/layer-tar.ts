@@ -40,11 +40,20 @@ const TYPES: Readonly<Record<string, LayerEntryType>> = {
  */
 export async function* readLayerTar(stream: AsyncIterable<Uint8Array>): AsyncGenerator<LayerEntry> {
   const input = piecesOf(stream);
+  try {
+    yield* entriesOf(input);
+    await input.drain();
+  } finally {
+    await input.close();
+  }
+}
+
+async function* entriesOf(input: Input): AsyncGenerator<LayerEntry> {
   const common = new Map<string, string>();
   let extra = new Map<string, string>();
   for (;;) {
     const header = await input.take(BLOCK);
-    if (header === undefined || header.every((byte) => byte === 0)) break;
+    if (header === undefined || header.every((byte) => byte === 0)) return;
     assertChecksum(header);
     const flag = header.toString("latin1", 156, 157);
     const said = (name: string) => extra.get(name) ?? common.get(name);
@@ -79,7 +88,6 @@ export async function* readLayerTar(stream: AsyncIterable<Uint8Array>): AsyncGen
     if (type === "file") await input.skip(left.bytes + padding);
     extra = new Map();
   }
-  await input.drain();
 }
 
 type Input = ReturnType<typeof piecesOf>;
@@ -121,6 +129,10 @@ function piecesOf(stream: AsyncIterable<Uint8Array>) {
     /** To the end of the stream, whose every byte is hashed. */
     async drain(): Promise<void> {
       while ((await some(BLOCK * 1024)) !== undefined);
+    },
+    /** The stream holds a file, and an archive may be left in the middle. */
+    async close(): Promise<void> {
+      await chunks.return?.();
     },
   };
 }

@@ -5,6 +5,7 @@ import { createBubblewrapEngine, imagesInUse } from "../engine/bubblewrap.ts";
 import { openBubblewrapStore } from "../engine/bubblewrap-store.ts";
 import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
+import { reapOtherEngines } from "../engine/reap.ts";
 import { policyHash } from "../engine/sandbox-policy.ts";
 import { openSlurmEngine } from "../engine/slurm.ts";
 import { evictImages, listImages, noteUse } from "../image/cache.ts";
@@ -25,10 +26,11 @@ export interface MachineOptions {
 }
 
 /**
- * The engine that the configuration names, with a store of this node's own.
+ * The engine that the configuration names, with a store of this node's own; what other engines left here is gone then.
  * Throws ENGINE_NEEDS_ROOT, TOOL_MISSING, ENGINE_NO_RUNTIME, ENGINE_STORE_FAILED.
  */
 export async function openMachine(options: MachineOptions, context: Context): Promise<Machine> {
+  await reapOtherEngines(options.dataDir, options.engine.type, context);
   switch (options.engine.type) {
     case "podman":
       return await openPodman(options, context);
@@ -82,7 +84,7 @@ async function openBubblewrap({ dataDir }: MachineOptions, context: Context): Pr
 /** What compute nodes can do is not asked here: a full cluster must not keep the node from its running jobs. */
 async function openSlurm(options: MachineOptions & { slurm: SlurmConfig }, context: Context): Promise<Machine> {
   const { dataDir, slurm, runId, nodeId } = options;
-  const { engine, images, needed } = await openSlurmEngine({ dataDir, slurm, runId, nodeId }, context);
+  const { engine, images, needed, unfit } = await openSlurmEngine({ dataDir, slurm, runId, nodeId }, context);
   return {
     engine,
     policyHash: policyHash(),
@@ -93,6 +95,7 @@ async function openSlurm(options: MachineOptions & { slurm: SlurmConfig }, conte
     },
     importImage: (layoutDir, digest, own, maxBytes) => images.add(layoutDir, digest, limitsOf(maxBytes), own),
     evictImages: (maxBytes) => images.evict(maxBytes, needed()),
+    unfit,
   };
 }
 

@@ -19,6 +19,8 @@ import {
 } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
+import { BUBBLEWRAP_POLICY } from "../../../provider-node/src/engine/bubblewrap-policy.ts";
+import { policyHash } from "../../../provider-node/src/engine/sandbox-policy.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, type Matched, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
@@ -190,6 +192,18 @@ describe("berth-node", function () {
     expect(result).to.deep.include({ outcome: "exited", exitCode: 0, attempt: 0 });
     expect(result.usage.wallMs).to.be.greaterThan(3500);
     expect(await bench.results(matched.jobId)).to.have.length(1);
+  });
+
+  it("runs jobs in bubblewrap when its configuration says so", async () => {
+    node = startNode([...flags, "--set", "engine=bubblewrap"]);
+    await node.ready;
+    const { jobId } = await bench.match({ command: RUN_ONCE });
+    await resultOf(jobId);
+    const result = await readResult(jobId);
+    const policy = policyHash(BUBBLEWRAP_POLICY);
+    expect(result).to.deep.include({ outcome: "exited", exitCode: 3, attempt: 0, policyHash: policy });
+    expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
+    expect(await filesOf(result)).to.have.length(1);
   });
 
   it("is paid in the transaction of its result where nobody may challenge it", async () => {

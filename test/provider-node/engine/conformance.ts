@@ -264,7 +264,12 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
 
       it("stops it forking without end, and ends all that it forked", async () => {
         const marker = `bomb-${process.pid}-${Date.now()}`;
-        const spec = await started(`bomb() { bomb | bomb & }; bomb; sleep 60; : ${marker}`);
+        const hostDir = mkdtempSync(join(bench.dataDir, "go-"));
+        chmodSync(hostDir, 0o755);
+        const inputs = [{ hostDir, path: "/in" }];
+        const script = "while [ ! -e /in/go ]; do sleep 0.05; done; bomb() { bomb | bomb & }; bomb; sleep 60";
+        const spec = await started(`${script}; : ${marker}`, { inputs });
+        writeFileSync(join(hostDir, "go"), ""); // it may be over before a slow engine says that it has started
         let most = 0;
         for (let look = 0; look < 100 && most < 400; look += 1) {
           most = Math.max(most, processesWith(marker).length);
