@@ -9,7 +9,8 @@ export const JOB = "job";
 export const MONITOR = "conmon";
 
 const CPU_PERIOD_US = 100_000;
-const V1_CONTROLLERS = ["cpu", "cpuacct", "memory", "pids"];
+/** The last is where systemd looks for what belongs to the node's unit: a restart of the node is not one of its jobs. */
+const V1_CONTROLLERS = ["cpu", "cpuacct", "memory", "pids", "name=systemd"];
 
 /** Makes the attempt's cgroup with both children, and sets the job's limits. Making it again changes nothing. */
 export function makeJobCgroup(host: CgroupHost, path: string, { cpuMilli, memoryMiB }: AttemptResources): void {
