@@ -69,10 +69,8 @@ describe("berth-node.service", function () {
       .flatMap((line) => line.split(" "))
       .map((name) => `+${name.replace(/^CAP_/, "").toLowerCase()}`)
       .join(",");
-    const held = spawnSync("setpriv", ["--no-new-privs", `--bounding-set=-all,${allowed}`, ...doctor()], {
-      encoding: "utf8",
-      umask: Number.parseInt(settings("UMask")[0] ?? "", 8),
-    } as object);
+    const args = ["--no-new-privs", `--bounding-set=-all,${allowed}`, ...doctor()];
+    const held = spawnSync("setpriv", args, { encoding: "utf8" });
     const { checks, proven } = JSON.parse(held.stdout || "{}");
     expect(proven?.containers, `${held.stderr}${JSON.stringify(checks)}`).to.equal(true);
   });
