@@ -33,7 +33,7 @@ export interface RegistryMood {
 /** Where it listens, and with what certificate. By default on this machine, and with none. */
 export interface RegistryDoor {
   address: string;
-  tls?: { key: Uint8Array; cert: Uint8Array };
+  tls?: { key: Buffer; cert: Buffer };
 }
 
 const TOKEN = "a-token-for-anyone";
