@@ -11,6 +11,7 @@ import { BUBBLEWRAP_POLICY, type BubblewrapPlan, bubblewrapPlan } from "./bubble
 import type { BubblewrapStore } from "./bubblewrap-store.ts";
 import { detectCgroups, killCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
 import type { Made } from "./ledger.ts";
+import { openPlainLog } from "./live-log.ts";
 import { attemptHash, policyHash } from "./sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, AttemptSummary, CapturedLog, Context, Engine, Usage } from "./types.ts";
 import { stateOf } from "./verdict.ts";
@@ -284,6 +285,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
       recordOf(name);
       return { stdout: logOf(name, "stdout"), stderr: logOf(name, "stderr") };
     },
+    liveLog: (name, stream) => openPlainLog(fileOf(recordOf(name).spec.name, `${stream}.log`)),
     stop: end,
     kill: (name, context) => end(name, 0, context),
     usage: async (name, context) => {

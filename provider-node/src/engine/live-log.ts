@@ -42,6 +42,18 @@ export function openLiveLog(rawPath: string, stream: LogStream, maxBytes: number
   };
 }
 
+/** Reads a file that holds one stream as it is, while that grows. */
+export function openPlainLog(path: string): LiveLog {
+  let readTo = 0;
+  return {
+    async read() {
+      const chunk = (await readChunk(path, readTo)) ?? Buffer.alloc(0);
+      readTo += chunk.length;
+      return chunk;
+    },
+  };
+}
+
 async function readChunk(path: string, from: number): Promise<Buffer | undefined> {
   try {
     await using file = await open(path);

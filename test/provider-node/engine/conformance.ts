@@ -236,6 +236,27 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       for (const spec of [sleeper, worker]) await cleanup(spec);
     });
 
+    it("shows what a job writes while it runs, where it can", async function () {
+      const inputs = mkdtempSync(join(bench.dataDir, "go-"));
+      chmodSync(inputs, 0o755);
+      const script = "echo one; echo odd >&2; while [ ! -e /in/go ]; do sleep 0.05; done; printf two";
+      const spec = bench.shell(script, { inputs: [{ hostDir: inputs, path: "/in" }] });
+      const { engine } = bench;
+      if (engine.liveLog === undefined) return this.skip();
+      await engine.prepare(spec, quiet);
+      const [out, err] = [engine.liveLog(spec.name, "stdout"), engine.liveLog(spec.name, "stderr")];
+      expect(String(await out.read())).to.equal("");
+      await engine.start(spec.name, quiet);
+      await eventually("the first line is there", async () => String(await out.read()) === "one\n");
+      await eventually("so is the error", async () => String(await err.read()) === "odd\n");
+      writeFileSync(join(inputs, "go"), "");
+      await engine.wait(spec.name, quiet);
+      const rest = String(await out.read());
+      const { stdout } = await engine.logs(spec.name, quiet);
+      expect(readFileSync(stdout.path, "utf8").startsWith(`one\n${rest}`)).to.equal(true);
+      await cleanup(spec);
+    });
+
     describe("against a hostile job", () => {
       const hostile = async (script: string, changes: Partial<AttemptSpec> = {}) => {
         const spec = bench.shell(script, changes);
