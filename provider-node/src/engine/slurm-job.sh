@@ -284,7 +284,11 @@ finish() {
   if mountpoint -q "$HERE/out" && [ "$VOLUME" = tmpfs ]; then
     rm -rf "$FOLDER/out" && cp -a --sparse=always "$HERE/out" "$FOLDER/out" && sync -f "$FOLDER" || end=lost
   else
-    unmount "$HERE/out" && cp --sparse=always "$HERE/out.img" "$FOLDER/out.img" && sync "$FOLDER/out.img" || end=lost
+    # A container that is just being made elsewhere on the node holds a copy of every mount for a moment, so an unmount
+    # alone need not write anything into the image.
+    mount -o remount,ro "$HERE/out"
+    sync -f "$HERE/out" && unmount "$HERE/out" &&
+      cp --sparse=always "$HERE/out.img" "$FOLDER/out.img" && sync "$FOLDER/out.img" || end=lost
   fi
   sync "$FOLDER/inspect.json" "$FOLDER/raw"
   take_away

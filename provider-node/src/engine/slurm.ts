@@ -30,7 +30,7 @@ const IMAGES = "images";
 /** By which what a killed node left is found. */
 const OPTIONS = "engine/slurm/options.json";
 /** How often the shared folder is looked at for an end; no question to Slurm. */
-const LOOK_MS = 200;
+const LOOK_MS = 100;
 /** A full cluster has no place for a probe. */
 const PROBE_PATIENCE_MS = 60_000;
 /** For the signal's way through Slurm, and for bringing the outputs home. */
@@ -192,8 +192,11 @@ function createSlurmEngine(parts: Parts): Engine {
     refuseFailed(name);
     if (!(await isQueued(name, context))) await submit(name, context);
     try {
+      let askAt = Date.now() + slurm.pollMs;
       while (!existsSync(fileOf(name, "running")) && !existsSync(fileOf(name, "exit"))) {
         await pause(LOOK_MS, undefined, { signal: context.signal });
+        if (Date.now() < askAt) continue;
+        askAt = Date.now() + slurm.pollMs;
         const state = await inspect(name, context);
         if (state.phase === "exited" || state.phase === "lost") return;
         if (!existsSync(fileOf(name, "claim")) && !(await isQueued(name, context))) await submit(name, context);

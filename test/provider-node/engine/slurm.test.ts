@@ -148,6 +148,17 @@ describe("a Slurm cluster of two nodes", function () {
       await cleanup(one.spec, two.spec, third, fourth);
     });
 
+    it("brings home the outputs of many that end at the same time", async () => {
+      const specs = Array.from({ length: 6 }, (_, at) => bench.shell(`echo ${at} > /out/file; exit ${at}`));
+      for (const state of await Promise.all(specs.map((spec) => bench.run(spec))))
+        expect(state.phase).to.equal("exited");
+      for (const [at, { name }] of specs.entries()) {
+        const dir = await bench.engine.outputDir(name, quiet);
+        expect(readFileSync(join(dir, "file"), "utf8")).to.equal(`${at}\n`);
+      }
+      await cleanup(...specs);
+    });
+
     it("asks Slurm once for all attempts", async () => {
       const binDir = join(cluster.folder, "bin");
       const calls = join(cluster.folder, "calls");
