@@ -121,7 +121,13 @@ describe("berth-node, watched", function () {
     const { stdout } = await berthNode([...flags, "status"]);
     const line = JSON.parse(stdout).jobs.find((job: { jobId: string }) => job.jobId === jobId);
     expect(line.progress).to.deep.include({ phase: "running", since, deadline });
+    const waiting = startBerth("resume", jobId, "--follow", "--no-approve");
+    await eventually("the client shows it", () => / {11}stdout {4}one\n/.test(waiting.stderr()), 90_000);
     letGo();
+    const { code, stderr } = await waiting.ended;
+    expect(code, stderr).to.equal(1); // the command failed
+    expect(stderr).to.match(/ {11}stdout {4}no end\n/);
+    expect(stderr).to.match(/ {11}stderr {4}odd\n/);
     await eventually("the result is on chain", async () => (await bench.results(jobId)).length === 1, 90_000);
     expect(await phaseOf(jobId)).to.deep.include({ runningSeconds: null });
   });
