@@ -273,18 +273,18 @@ describe("commands of a node", function () {
       await eventually("it is ready again", async () => (await bench.ask("status")).live?.ready, 30_000);
       expect(await bench.ask("register", "--check")).to.deep.equal({ complete: true, missing: [] });
     });
-  });
 
-  it("free the images of a stopped node, once they were not used for a while", async () => {
-    await node?.kill("SIGTERM");
-    const uses = join(bench.dataDir, "engine", "image-use");
-    const used = readdirSync(uses).map((name) => name.replace("sha256-", "sha256:"));
-    expect((await bench.ask("gc")).images).to.deep.equal([]);
-    for (const name of readdirSync(uses)) utimesSync(join(uses, name), 0, 0);
-    const freed = await bench.ask("gc");
-    expect(freed.images).to.deep.equal(used);
-    expect(freed.freedBytes).to.be.greaterThan(100_000);
-    expect((await bench.ask("status")).running).to.equal(false);
+    it("free the images of a stopped node, once they were not used for a while", async () => {
+      await node?.kill("SIGTERM");
+      const uses = join(bench.dataDir, "engine", "image-use");
+      const used = readdirSync(uses).map((name) => name.replace("sha256-", "sha256:"));
+      expect((await bench.ask("gc")).images).to.deep.equal([]);
+      for (const name of readdirSync(uses)) utimesSync(join(uses, name), 0, 0);
+      const freed = await bench.ask("gc");
+      expect(freed.images).to.deep.equal(used);
+      expect(freed.freedBytes).to.be.greaterThan(100_000);
+      expect((await bench.ask("status")).running).to.equal(false);
+    });
   });
 
   /** Ends the command of a job: it alone is the program in a cgroup of that name. */
