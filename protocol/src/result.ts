@@ -43,11 +43,16 @@ export const resultSchema = z.strictObject({
   startedAt: z.iso.datetime().nullable(),
   finishedAt: z.iso.datetime(),
   usage: z.strictObject({
+    /** From the command's start to its end, by the container's monitor; what is charged, in whole seconds. */
     wallMs: count,
     cpuNs: decimal,
+    /** Highest memory of the run, page cache included. */
     peakBytes: count,
+    /** For how long the run held its GPUs, times their number. */
     gpuMs: count,
+    /** Content that came in for the attempt; what the node had already is not counted. */
     inBytes: count,
+    /** Content of the outputs. */
     outBytes: count,
   }),
   outputs: z

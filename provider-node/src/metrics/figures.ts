@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { decodeEntry, type OutboxEntry } from "@berth/chain";
+import type { OutboxState } from "@berth/chain";
 import type { Database } from "../store/open.ts";
 
 /** Counts of the journal, as they are now. */
@@ -24,7 +24,12 @@ export interface FigureReader {
 interface Sums {
   states: Map<string, number>;
   gasWei: bigint;
+  oldestPendingMs: number | null;
+  /** The newest row that is counted. */
+  upTo: number;
 }
+
+const pending: readonly string[] = ["queued", "signed", "sent"] satisfies OutboxState[];
 
 /**
  * Counts by SQL what the journal knows. Transactions that are over never change, so those below the oldest one under way
@@ -32,24 +37,21 @@ interface Sums {
  */
 export function createFigures({ db }: Pick<Database, "db">): FigureReader {
   const q = statements(db);
-  let done: Sums & { upTo: number } = { states: new Map(), gasWei: 0n, upTo: 0 };
+  let done: Sums = { states: new Map(), gasWei: 0n, oldestPendingMs: null, upTo: 0 };
   let decidedUpTo = Number(q.lastDecision.get()?.["id"] ?? 0);
 
   return {
     read() {
       const open = q.firstOpen.get() as { id: number | null };
       const upTo = (open.id ?? Number.MAX_SAFE_INTEGER) - 1;
-      const over = q.entries.all(done.upTo, upTo);
-      done = { ...sumOf(over, done), upTo: Math.max(done.upTo, ...over.map((row) => Number(row["id"]))) };
-      const recent = q.entries.all(upTo, Number.MAX_SAFE_INTEGER);
-      const all = sumOf(recent, done);
-      const pending = recent.map(entryOf).filter(({ state }) => ["queued", "signed", "sent"].includes(state));
+      done = sumOf(q.entries.iterate(done.upTo, upTo), done);
+      const all = sumOf(q.entries.iterate(upTo, Number.MAX_SAFE_INTEGER), done);
       return {
         jobs: q.jobs.all() as unknown as Figures["jobs"],
         reserved: q.reserved.get() as unknown as Figures["reserved"],
         transactions: [...all.states].map(([state, count]) => ({ state, count })),
         gasWei: all.gasWei,
-        oldestTransactionAtMs: pending.length === 0 ? null : Math.min(...pending.map((entry) => entry.createdAtMs)),
+        oldestTransactionAtMs: all.oldestPendingMs,
       };
     },
     newDecisions() {
@@ -60,23 +62,25 @@ export function createFigures({ db }: Pick<Database, "db">): FigureReader {
   };
 }
 
-function sumOf(rows: readonly Record<string, unknown>[], before: Sums): Sums {
-  const states = new Map(before.states);
-  let { gasWei } = before;
-  for (const entry of rows.map(entryOf)) {
-    states.set(entry.state, (states.get(entry.state) ?? 0) + 1);
-    if (entry.mined !== null) gasWei += entry.gasCost;
+/** Row by row: the entries hold whole transactions. */
+function sumOf(rows: Iterable<Record<string, unknown>>, before: Sums): Sums {
+  const sums = { ...before, states: new Map(before.states) };
+  for (const row of rows) {
+    const state = String(row["state"]);
+    sums.states.set(state, (sums.states.get(state) ?? 0) + 1);
+    if (row["mined"] === 1) sums.gasWei += BigInt(String(row["gas"]));
+    if (pending.includes(state)) {
+      sums.oldestPendingMs = Math.min(sums.oldestPendingMs ?? Number.POSITIVE_INFINITY, Number(row["created"]));
+    }
+    sums.upTo = Number(row["id"]);
   }
-  return { states, gasWei };
-}
-
-function entryOf(row: Record<string, unknown>): OutboxEntry {
-  return decodeEntry(String(row["entry"]));
+  return sums;
 }
 
 function statements(db: DatabaseSync) {
   const newest =
     "NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job_id = a.job_id AND b.replica = a.replica AND b.attempt > a.attempt)";
+  const member = (name: string, as = name) => `json_extract(entry, '$.${name}') AS ${as}`;
   const sum = (field: string) => `coalesce(sum(json_extract(terms, '$.job.${field}')), 0) AS ${field}`;
   return {
     jobs: db.prepare(
@@ -88,7 +92,11 @@ function statements(db: DatabaseSync) {
                          ORDER BY block DESC, log_index DESC LIMIT 1)`,
     ),
     firstOpen: db.prepare("SELECT min(id) AS id FROM outbox WHERE open = 1"),
-    entries: db.prepare("SELECT id, entry FROM outbox WHERE id > ? AND id <= ?"),
+    entries: db.prepare(
+      `SELECT id, ${member("state")}, ${member("gasCost", "gas")}, ${member("createdAtMs", "created")},
+         json_extract(entry, '$.mined') IS NOT NULL AS mined
+       FROM outbox WHERE id > ? AND id <= ? ORDER BY id`,
+    ),
     lastDecision: db.prepare("SELECT max(id) AS id FROM decisions"),
     decisions: db.prepare(
       "SELECT what, code, count(*) AS count, max(id) AS id FROM decisions WHERE id > ? GROUP BY what, code",
