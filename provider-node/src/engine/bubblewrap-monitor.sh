@@ -80,11 +80,6 @@ launch() {
     if [ $at = 1 ]; then mount --bind "$source" "$stage/1"; else mount --bind -o ro,nosuid,nodev "$source" "$stage/$at"; fi
     at=$((at + 1))
   done <"$folder/sources"
-  # Other attempts' volumes were copied into this namespace, and their space would stay taken for as long as this job runs.
-  while read -r what where _; do
-    case $what in /dev/loop*) ;; *) continue ;; esac
-    case $where in / | /usr | "$stage"/*) ;; *) umount --lazy "$(printf %b "$where")" 2>/dev/null || true ;; esac
-  done </proc/self/mounts
   ulimit -c 0
   ulimit -n "$open_files"
   cd /

@@ -206,9 +206,11 @@ describe("resolveInside", () => {
       mkdirSync(join(root, "usr/bin"), { recursive: true });
       symlinkSync("/usr/bin", join(root, "bin"));
       symlinkSync("../../../../etc/shadow", join(root, "usr/bin/up"));
+      symlinkSync("/etc", join(root, "usr/bin/abs"));
       expect(resolveInside(root, "/bin/sh", { last: true })).to.equal(join(root, "usr/bin/sh"));
       expect(resolveInside(root, "/bin", { last: false })).to.equal(join(root, "bin"));
       expect(resolveInside(root, "bin/up", { last: true })).to.equal(join(root, "etc/shadow"));
+      expect(resolveInside(root, "bin/abs/x", { last: true })).to.equal(join(root, "etc/x"));
       expect(resolveInside(root, "../../..", { last: true })).to.equal(root);
     } finally {
       rmSync(root, { recursive: true });
