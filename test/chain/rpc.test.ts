@@ -65,6 +65,16 @@ describe("connectRpc", () => {
     expect(await failure(alone.request("eth_blockNumber"))).to.include({ code: "WRONG_CHAIN" });
   });
 
+  it("tells which host failed, each time, and nothing of the rest of its URL", async () => {
+    const failed: string[] = [];
+    const dead = "http://user:hidden@127.0.0.1:9/secret";
+    const rpc = await connectRpc({ urls: [proxy.url, anvil.url, dead], log, onFailure: (host) => failed.push(host) });
+    expect(failed).to.deep.equal(["127.0.0.1:9"]);
+    proxy.lie = () => "500";
+    await rpc.request("eth_blockNumber");
+    expect(failed).to.deep.equal(["127.0.0.1:9", new URL(proxy.url).host]);
+  });
+
   it("gives up on an answer that never ends", async () => {
     const rpc = await connectRpc({ urls: [proxy.url], log, timeoutMs: 50 });
     proxy.lie = () => new Promise<undefined>(() => undefined);
