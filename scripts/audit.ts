@@ -50,7 +50,17 @@ async function prove(folder: string): Promise<boolean> {
   writeFileSync(join(bin, "forge"), "#!/bin/sh\n");
   chmodSync(join(bin, "forge"), 0o755);
   const limit = ["--solver-timeout-assertion", String(SOLVER_MS)];
-  const args = ["--root", folder, "--match-contract", "Proof$", "--match-test", "^check_", "--no-status", ...limit];
+  const args = [
+    "--root",
+    folder,
+    "--match-contract",
+    "Proof$",
+    "--match-test",
+    "^check_",
+    "--no-status",
+    "--early-exit",
+    ...limit,
+  ];
   const env = { PATH: [bin, process.env["PATH"]].join(delimiter) };
   const done = await execa("halmos", args, { cwd: folder, env, reject: false, stdout: "inherit", stderr: "inherit" });
   return done.exitCode === 0;

@@ -8,6 +8,7 @@ import {ProviderStaking} from "../../../contracts/staking/ProviderStaking.sol";
 import {ProofKit} from "./ProofKit.sol";
 
 /// @notice Stake is neither made nor lost, whatever there was before: this contract is the market and controls everyone.
+/// @custom:halmos --solver z3
 contract StakingProof is ProofKit {
     address private constant SINK = address(0xdEaD);
     ProviderStaking private _staking;
@@ -78,15 +79,23 @@ contract StakingProof is ProofKit {
         assert(current.locked == old.locked && current.owed == old.owed);
     }
 
-    /// @dev What is taken is at most the bond, and owed to the three to the unit. Other jobs' bonds stay locked.
-    function check_slashPaysWhatItTakes(Scene calldata scene, Slash calldata slash) external {
+    /// @dev At most the bond is taken. Other jobs' bonds stay locked.
+    function check_slashTakesFromTheBondOnly(Scene calldata scene, Slash calldata slash) external {
         Held memory old = _held(scene);
-        uint256 owed = _owed(scene);
         _slash(scene, slash);
         Held memory current = _held(scene);
-        assert(slash.amount <= slash.bond && _owed(scene) == owed + slash.amount);
-        assert(current.locked + slash.bond == old.locked);
+        assert(slash.amount <= slash.bond && current.locked + slash.bond == old.locked);
         assert(current.free == old.free + (slash.bond - slash.amount) && current.leaving == old.leaving);
+    }
+
+    /// @dev Each account is owed its shares, which together are what was taken, and nobody else anything.
+    function check_slashOwesWhatItTakes(Scene calldata scene, Slash calldata slash, address account) external {
+        uint256 owed = _staking.owedTo(account, scene.token);
+        _slash(scene, slash);
+        uint256 shares = account == scene.victim ? slash.compensation : 0;
+        if (account == scene.helper) shares += slash.reward;
+        if (account == SINK) shares += slash.amount - slash.compensation - slash.reward;
+        assert(_staking.owedTo(account, scene.token) == owed + shares);
     }
 
     /// @dev `other` is any other stake, of the same operator or of the same token too.
@@ -115,13 +124,5 @@ contract StakingProof is ProofKit {
         Stake memory stake = _staking.stakeOf(scene.operator, scene.token);
         uint256 leaving = _staking.exitOf(scene.operator, scene.token).amount;
         return Held(stake.free, stake.locked, leaving, _staking.owedTo(scene.victim, scene.token));
-    }
-
-    /// @dev What is owed to the three, each counted once.
-    function _owed(Scene calldata scene) private view returns (uint256 sum) {
-        (address victim, address helper) = (scene.victim, scene.helper);
-        sum = _staking.owedTo(SINK, scene.token);
-        if (victim != SINK) sum += _staking.owedTo(victim, scene.token);
-        if (helper != SINK && helper != victim) sum += _staking.owedTo(helper, scene.token);
     }
 }
