@@ -6,8 +6,8 @@ import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
 import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
-import { httpSchema } from "./config/http.ts";
 import { hookSchema } from "./config/hook.ts";
+import { httpSchema } from "./config/http.ts";
 import { imagesSchema } from "./config/images.ts";
 import { offersSchema } from "./config/offers.ts";
 import { transactionsSchema } from "./config/transactions.ts";
@@ -73,6 +73,8 @@ export const configSchema = z.strictObject({
   images: imagesSchema.prefault({}),
   /** The most output files that a job's spec may allow itself. */
   maxOutputFiles: z.int().min(1).max(1_000_000).default(100_000),
+  /** How often the running node tries again what `doctor` tries; what no longer passes is no longer offered. */
+  recheckSeconds: z.int().min(1).max(86_400).default(3600),
   logLevel: z.enum(logLevels).default("info"),
 });
 

@@ -38,15 +38,16 @@ import { createDecisions } from "../store/decisions.ts";
 import { isDraining } from "../store/drain.ts";
 import { type AttemptRow, createJournal, type Journal } from "../store/journal.ts";
 import { readOffering } from "../store/offering-state.ts";
-import { claimJournal, lockDataFolder, openJournalFile } from "../store/open.ts";
+import { claimJournal, lockDataFolder, lockKey, openJournalFile } from "../store/open.ts";
 import { settlementStore } from "../store/settlements.ts";
 import { type Accepting, createAccepting } from "./accept-posted.ts";
 import { serveAdmin } from "./admin.ts";
-import { capacityOf, machineChecks, type Proven } from "./doctor.ts";
+import { capacityOf, type MachineDiagnosis, machineChecks, type Proven } from "./doctor.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { openMachine } from "./open-machine.ts";
 import { fetchSpec } from "./prepare.ts";
+import { recheck } from "./recheck.ts";
 import { areNextKeysDue, takeNextKeys } from "./rotation.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { type Settling, startSettling } from "./settle.ts";
@@ -137,6 +138,8 @@ async function assemble(
   const rotation = { config, access, database, journal };
   await takeNextKeys(rotation, own);
   const account = readKey(keyFileOf(config), "hot key");
+  const keyLock = lockKey(account.address, rpc.chainId);
+  closers.push(() => keyLock.release());
   const me = { operator, index: config.index };
   const chain = createChainStore({ database, journal, intentsOf: (block) => intentsOf(block, me, deployment) });
   const content = await openContent(config);
@@ -331,19 +334,26 @@ async function assemble(
   const ready = (async () => {
     await Promise.race([follower.synced, follower.done]);
     signal.throwIfAborted();
-    const { proven, checks } = await machineChecks(config, own, { reuse: true });
-    for (const { name, status, detail, fix } of checks)
-      if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
-    canMesh = config.mesh.enabled && proven.mesh;
+    let usable: Proven;
+    const found = ({ proven, checks }: MachineDiagnosis) => {
+      for (const { name, status, detail, fix } of checks)
+        if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
+      usable = { ...proven, containers: proven.containers && machine !== undefined };
+      offering?.poke();
+    };
+    const diagnosis = await machineChecks(config, own, { reuse: true });
+    found(diagnosis);
+    canMesh = config.mesh.enabled && diagnosis.proven.mesh;
     closers.push(() => mesh?.stop());
     await meet();
-    const usable: Proven = { ...proven, containers: proven.containers && machine !== undefined };
     const capacity = capacityOf(config);
     const behindSince = () => follower.status().behindSince;
     const about = { config, self, rpc, deployment, database, capacity, proven: () => usable, behindSince, now };
     offering = startOffering({ ...about, onChange: () => wake() }, own);
     const { done, current, reason } = offering;
     closers.push(() => done);
+    const rechecked = recheck(() => machineChecks(config, own), config.recheckSeconds * 1000, found, own);
+    closers.push(() => rechecked);
     accepting = createAccepting(
       {
         ...{ accepts: config.acceptPosted, deny: config.offers.deny, hook: config.hook, self, deployment, chain, now },

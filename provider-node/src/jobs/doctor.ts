@@ -55,7 +55,7 @@ export async function diagnose(config: Config, context: Context): Promise<Diagno
   return { checks, proven: machine.proven, ok };
 }
 
-interface MachineDiagnosis {
+export interface MachineDiagnosis {
   checks: Check[];
   proven: Proven;
 }

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { MarketError } from "@berth/protocol";
@@ -73,6 +74,28 @@ export function lockDataFolder(dataDir: string): NodeLock {
       db.close();
     },
   };
+}
+
+/**
+ * Makes sure that one process of this machine uses a hot key: two would sign with one nonce, and run one job twice. Throws
+ * NODE_KEY_IN_USE. Another machine with the same key is not seen; the outbox notices its transactions.
+ * @param chainId a test chain beside a real one may share keys
+ */
+export function lockKey(key: string, chainId: number): NodeLock {
+  const isRoot = process.getuid?.() === 0;
+  const folder = isRoot ? "/run/berth/keys" : join(tmpdir(), `berth-keys-${process.getuid?.() ?? 0}`);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const db = new DatabaseSync(join(folder, `${chainId}-${key.toLowerCase()}.lock`), { timeout: 0 });
+  try {
+    db.exec("BEGIN EXCLUSIVE");
+  } catch (cause) {
+    db.close();
+    throw new MarketError("NODE_KEY_IN_USE", `Another berth-node on this machine uses the hot key ${key}.`, {
+      hint: "Stop it, or give this node a key of its own: each node has its own hot key.",
+      cause,
+    });
+  }
+  return { release: () => db.close() };
 }
 
 /** What a data folder belongs to: mixing two markets, chains or nodes in one would mix their money. */
