@@ -50,7 +50,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
   const { config, timerSlackMs = 3000 } = subject;
 
   describe(`${title} keeps what every engine promises`, function () {
-    this.timeout(60_000);
+    this.timeout(120_000); // on a machine that does much else
     let bench: EngineBench;
     before(async () => {
       bench = await openBench(config);

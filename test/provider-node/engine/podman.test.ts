@@ -15,7 +15,7 @@ engineConformance("podman engine", {
     const { stdout } = await store.run(["container", "inspect", "--format={{.State.ConmonPid}}", name], quiet);
     return Number(stdout);
   },
-  killAfterMs: [350, 550, 650, 750, 850],
+  killAfterMs: [400, 600, 750, 900],
 });
 
 describe("podman engine", function () {
