@@ -208,7 +208,8 @@ function createSlurmEngine(parts: Parts): Engine {
       throw error;
     }
     refuseFailed(name);
-    context.log.info({ attempt: name, ...readFields(read(name, "started") ?? "") }, "attempt started");
+    const { job: slurmJob, node } = readFields(read(name, "started") ?? "");
+    context.log.info({ attempt: name, slurmJob, node }, "attempt started");
   };
 
   const isQueued = async (name: string, context: Context) =>
@@ -272,7 +273,11 @@ function createSlurmEngine(parts: Parts): Engine {
     });
     if (state.phase === "exited" || state.phase === "lost") {
       records.write({ ...record, end: { state, usage: usageOf(state, end, now) } });
-      context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode, ...started }, "attempt ended");
+      const { job: slurmJob, node } = started;
+      context.log.info(
+        { attempt: name, phase: state.phase, exitCode: state.exitCode, slurmJob, node },
+        "attempt ended",
+      );
     }
     return state;
   };

@@ -110,7 +110,8 @@ describe("a Slurm cluster of two nodes", function () {
       const { spec, go } = await startGated();
       const [job = ""] = await jobsOf(spec.name);
       const script = /Command=(\S+)/.exec(await cluster.slurm("scontrol", "show", "job", job))?.[1] ?? "";
-      for (let again = 0; again < 2; again += 1) await cluster.slurm("sbatch", `--job-name=${spec.name}`, script);
+      for (let again = 0; again < 2; again += 1)
+        await cluster.slurm("sbatch", "--output=/dev/null", `--job-name=${spec.name}`, script);
       await bench.engine.start(spec.name, quiet);
       await eventually("the others have given up", async () => (await jobsOf(spec.name)).length === 1);
       go();

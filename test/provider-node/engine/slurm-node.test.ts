@@ -1,0 +1,69 @@
+import { type JobId, jobMarketAbi } from "@berth/protocol";
+import { expect } from "chai";
+import { eventually } from "../../support/eventually.ts";
+import { missingSlurm, processesWith, type SlurmCluster, startSlurm } from "../../support/slurm.ts";
+import { type MarketBench, openMarketBench } from "../daemon/market-bench.ts";
+import { berthNode, type NodeProcess, startNode } from "../daemon/node-process.ts";
+import { type RegisteredNode, registerNode } from "../daemon/registered-node.ts";
+
+const REFUNDED = 7;
+
+describe("berth-node that offers a Slurm cluster", function () {
+  this.timeout(100_000);
+  let cluster: SlurmCluster;
+  let bench: MarketBench;
+  let registered: RegisteredNode;
+  let node: NodeProcess | undefined;
+
+  before(async function () {
+    const missing = missingSlurm();
+    if (missing !== undefined) {
+      console.log(`    skipped: ${missing}`);
+      this.skip();
+    }
+    cluster = await startSlurm();
+    bench = await openMarketBench();
+    registered = await registerNode(bench, "s", {
+      engine: JSON.stringify({ type: "slurm", slurm: cluster.config }),
+      "offers.capacity": JSON.stringify({ cpuMilli: 8000, memoryMiB: 3000, diskMiB: 1024 }), // the sum of both nodes
+    });
+    node = startNode(registered.flags);
+    await node.ready;
+  });
+
+  afterEach(function () {
+    if (this.currentTest?.state === "failed") process.stderr.write(`${node?.log()}\n`);
+  });
+
+  after(async () => {
+    await node?.kill("SIGTERM");
+    if (registered !== undefined) await berthNode([...registered.flags, "clean"]);
+    await bench?.close();
+    await cluster?.close();
+  });
+
+  it("runs a job there and puts its result on chain, though it is killed and started again in the middle", async () => {
+    const resources = { cpuMilli: 500, memoryMiB: 64, diskMiB: 16, gpus: 0 };
+    const command = ["/bin/sh", "-c", "echo here >> /out/runs; sleep 5; exit 7"];
+    const { jobId } = await bench.match({ command, resources });
+    await eventually("a compute node runs it", () => processesWith(jobId.slice(2, 34), "conmon").length > 0, 60_000);
+    await node?.kill("SIGKILL");
+    node = startNode(registered.flags);
+    await node.ready;
+    await eventually("its result is on chain", async () => (await bench.results(jobId))[0], 60_000);
+    const explained = JSON.parse((await berthNode([...registered.flags, "explain", jobId])).stdout);
+    expect(JSON.stringify(explained)).to.include('"exitCode":7');
+  });
+
+  it("gives back a job that is within the sum, and larger than any node", async () => {
+    const { jobId } = await bench.match({ resources: { cpuMilli: 5000, memoryMiB: 64, diskMiB: 16, gpus: 0 } });
+    await eventually("it is refunded", async () => (await stateOf(jobId)) === REFUNDED, 60_000);
+    const { decisions } = JSON.parse((await berthNode([...registered.flags, "explain", jobId])).stdout);
+    expect(decisions[0]).to.include({ code: "too-large", what: "match" });
+  });
+
+  async function stateOf(jobId: JobId): Promise<number> {
+    const market = { address: bench.deployment.market, abi: jobMarketAbi } as const;
+    return (await bench.client.readContract({ ...market, functionName: "replicaOf", args: [jobId, 0] })).state;
+  }
+});
