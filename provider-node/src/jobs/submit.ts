@@ -33,9 +33,9 @@ export async function declineReplica(job: JobRow, attempt: AttemptRow, tools: Jo
   await tools.outbox.enqueue({ key: declineKey(attempt), to: tools.deployment.market, data });
 }
 
-/** A bond hangs on these, so no budget holds them back. */
+/** A bond hangs on results and refusals, and an operator waits for its offers to end: no budget holds these back. */
 export function isUrgent(key: string): boolean {
-  return key.startsWith("submit:") || key.startsWith("decline:");
+  return ["submit:", "decline:", "epoch:"].some((kind) => key.startsWith(kind));
 }
 
 /** A log whose lines about a transaction say for which replica it is. */

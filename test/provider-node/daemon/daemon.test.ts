@@ -156,15 +156,9 @@ describe("berth-node", function () {
     expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
   });
 
-  for (const at of [
-    "fetching:after",
-    "prepared:before",
-    "running:after",
-    "exited:before",
-    "collected:before",
-    "published:after",
-    "submitting:after",
-  ]) {
+  // Before a state is written its effect is done and unknown; after it the next effect is only intended.
+  const states = "fetching prepared attested running exited collected published submitting submitted final".split(" ");
+  for (const at of states.flatMap((state) => [`${state}:before`, `${state}:after`])) {
     it(`ends a job once when it is killed at ${at}`, async () => {
       node = startNode(flags, { BERTH_FAULT_AT: at });
       await node.ready;
