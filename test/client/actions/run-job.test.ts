@@ -50,29 +50,6 @@ describe("runJob", function () {
     return caught as MarketError;
   };
 
-  it("names an image in a registry by its digest, keeps it there, and takes the same from a spec", async () => {
-    const { dir, digest } = await tinyImage(await market.folder());
-    const registry = await startRegistry({ asksForToken: true });
-    registry.push(dir);
-    try {
-      market.onRequest = async (ordered) => void (await playNode(market, ordered));
-      const client = await market.client(wallet());
-      const specOf = async (jobId: JobId) => {
-        const { order } = await getJob(client, jobId);
-        const bytes = await client.store.getBytes(digestToCid(order.specHash), { maxBytes: 2 ** 20 });
-        return parseSpec(JSON.parse(new TextDecoder().decode(bytes)));
-      };
-      const first = await runJob(client, options({ image: `${registry.source}@${digest}` }));
-      expect(first.verification.ok).to.equal(true);
-      const spec = await specOf(first.jobId);
-      expect(spec.image).to.deep.equal({ digest, sources: [registry.source] });
-      const second = await runJob(client, { ...options(), image: undefined, spec });
-      expect((await specOf(second.jobId)).image).to.deep.equal(spec.image);
-    } finally {
-      await registry.close();
-    }
-  });
-
   it("goes from an image to a verified, paid and exported result", async () => {
     market.onRequest = async (ordered) => void (await playNode(market, ordered));
     const client = await market.client(wallet());
@@ -101,6 +78,29 @@ describe("runJob", function () {
     expect(lines.map(({ jobId, state }) => ({ jobId, state }))).to.deep.equal([
       { jobId: report.jobId, state: "settled" },
     ]);
+  });
+
+  it("names an image in a registry by its digest, keeps it there, and takes the same from a spec", async () => {
+    const { dir, digest } = await tinyImage(await market.folder());
+    const registry = await startRegistry({ asksForToken: true });
+    registry.push(dir);
+    try {
+      market.onRequest = async (ordered) => void (await playNode(market, ordered));
+      const client = await market.client(wallet());
+      const specOf = async (jobId: JobId) => {
+        const { order } = await getJob(client, jobId);
+        const bytes = await client.store.getBytes(digestToCid(order.specHash), { maxBytes: 2 ** 20 });
+        return parseSpec(JSON.parse(new TextDecoder().decode(bytes)));
+      };
+      const first = await runJob(client, options({ image: `${registry.source}@${digest}` }));
+      expect(first.verification.ok).to.equal(true);
+      const spec = await specOf(first.jobId);
+      expect(spec.image).to.deep.equal({ digest, sources: [registry.source] });
+      const second = await runJob(client, { ...options(), image: undefined, spec });
+      expect((await specOf(second.jobId)).image).to.deep.equal(spec.image);
+    } finally {
+      await registry.close();
+    }
   });
 
   it("reports the exit code of a job that failed, and pays for it", async () => {
