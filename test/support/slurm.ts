@@ -103,7 +103,7 @@ export async function startSlurm(): Promise<SlurmCluster> {
       sharedDir: join(folder, "shared"),
       localDir: join(folder, "local"),
       conf,
-      pollMs: 200,
+      pollMs: 100,
       graceSeconds: 2,
       reserveMiB: 0,
       gpuKind: "berth.test/gpu",

@@ -16,6 +16,7 @@ import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
 import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
 import { splitLog } from "./k8s-log.ts";
+import { openLiveLog } from "./live-log.ts";
 import { attemptHash, policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
 import { openSlurmCluster, type SlurmCluster } from "./slurm-cluster.ts";
 import { type Inspected, inspectedSchema, neverRan, readEnd, readFields, slurmStateOf, usageOf } from "./slurm-end.ts";
@@ -386,6 +387,8 @@ function createSlurmEngine(parts: Parts): Engine {
       recordOf(name);
       return splitLog(fileOf(name, "raw"), records.folderOf(name), options);
     },
+    // The compute node copies the log here about once a second.
+    liveLog: (name, stream) => openLiveLog(fileOf(recordOf(name).spec.name, "raw"), stream, SANDBOX_POLICY.maxLogBytes),
     stop: (name, graceMs, context) => end(name, context, graceMs),
     kill: (name, context) => end(name, context),
     usage: async (name, context) => {

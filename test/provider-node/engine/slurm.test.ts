@@ -28,7 +28,7 @@ describe("a Slurm cluster of two nodes", function () {
   engineConformance("slurm engine", {
     config,
     monitorOf: async (_, name) => processesWith(name, "conmon")[0] as number,
-    killAfterMs: [700, 1500],
+    killAfterMs: [900],
   });
 
   describe("slurm engine on a cluster that has troubles", () => {
