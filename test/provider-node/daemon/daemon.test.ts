@@ -157,7 +157,7 @@ describe("berth-node", function () {
   });
 
   // Before a state is written its effect is done and unknown; after it the next effect is only intended.
-  const states = "fetching prepared attested running exited collected published submitting submitted final".split(" ");
+  const states = "fetching prepared attested running exited collected published submitting submitted".split(" ");
   for (const at of states.flatMap((state) => [`${state}:before`, `${state}:after`])) {
     it(`ends a job once when it is killed at ${at}`, async () => {
       node = startNode(flags, { BERTH_FAULT_AT: at });
