@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -128,6 +129,9 @@ export async function startSlurm(): Promise<SlurmCluster> {
         await until("jobs stay", async () => (await slurm("squeue", "-h")) === "").catch(() => undefined);
       }
       for (const name of [...NODES, "slurmctld", "munged"]) await end(name, "SIGTERM");
+      // What watches a job outlives its daemon, on purpose.
+      for (const pid of processesWith("slurmstepd", "").filter((one) => uses(one, folder)))
+        process.kill(pid, "SIGKILL");
       for (const path of mountPoints().reverse()) {
         if (path.startsWith(`${folder}/`)) await execa("umount", ["--lazy", path], { reject: false });
       }
@@ -223,6 +227,16 @@ function removeTree(folder: string): void {
     rmdirSync(folder);
   } catch {
     // another cluster's job is in it
+  }
+}
+
+/** Has the process a file below `folder` open, or its environment a path there? */
+function uses(pid: number, folder: string): boolean {
+  try {
+    const files = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return [...files, readFileSync(`/proc/${pid}/environ`, "latin1")].some((text) => text.includes(`${folder}/`));
+  } catch {
+    return false; // it has ended
   }
 }
 
