@@ -6,6 +6,7 @@ import {JobId, Mode, ReplicaState} from "./Orders.sol";
 
 /// @notice Why the market refused. Each error carries the values that explain it.
 interface IMarketErrors {
+    error DeskWithoutCode(address desk);
     error ZeroAmount();
     error StrayBits();
     error BalanceTooLow(address account, IERC20 token, uint256 balance, uint256 needed);

@@ -47,9 +47,11 @@ contract JobMarket is IMarketFloor, MarketState {
     /// @param sink who gets what slashes leave after everyone else
     /// @param guardian who may stop new jobs; zero: nobody
     constructor(IIdentityRegistry identity_, address desk, address sink, address guardian) MarketState(identity_) {
+        // Every call to a desk that is not there would succeed and do nothing.
+        if (desk.code.length == 0) revert DeskWithoutCode(desk);
         // Made here, so that neither contract needs somebody who may set the other.
         staking = new ProviderStaking(identity_, address(this), sink);
-        // Any address but the right one is wrong, zero no more than others; deployments make the desk in the same go.
+        // Zero has no code either.
         // slither-disable-next-line missing-zero-check
         _DESK = desk;
         // Zero is a choice: nobody.

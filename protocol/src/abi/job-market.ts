@@ -187,6 +187,16 @@ export const jobMarketAbi = [
   {
     "inputs": [
       {
+        "name": "desk",
+        "type": "address"
+      }
+    ],
+    "name": "DeskWithoutCode",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "name": "jobId",
         "type": "bytes32"
       },
