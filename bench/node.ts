@@ -52,6 +52,7 @@ process.exit(0);
 /** Jobs that do nothing: what is left is what the node costs. */
 async function benchJobs(): Promise<void> {
   await withNode(async ({ bench, node }) => {
+    await bench.offer();
     row("idle memory", "MiB", memoryOf(node.pid), 180);
     const podman = await openReference();
     try {

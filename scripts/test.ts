@@ -17,13 +17,20 @@ interface Count {
 
 type Say = (text: string) => void;
 
-/** In the order in which they run: what is cheap and fundamental first. Each gets where to put its words. */
+/** Tests of whole nodes on a chain. They wait for blocks and containers more than they work. */
+const NODES = "test/provider-node/{daemon,commands}/**/*.test.ts";
+const PARTS = "test/{protocol,chain,content,provider-node,client,indexer,scripts}/**/*.test.ts";
+
+/** Each gets where to put its words. */
 const suites: Record<string, (say: Say) => Promise<Count>> = {
   contracts: (say) => runHardhat("mocha", say),
   invariants: (say) => runHardhat("solidity", say),
-  unit: (say) => runMocha("test/{protocol,chain,content,provider-node,client,indexer,scripts}/**/*.test.ts", say),
-  e2e: (say) => runMocha("test/e2e/**/*.test.ts", say),
+  unit: (say) => runMocha([PARTS, "--ignore", NODES], say),
+  node: (say) => runMocha([NODES], say),
+  e2e: (say) => runMocha(["test/e2e/**/*.test.ts"], say),
 };
+/** What is cheap and fundamental first; those in one line run at once. */
+const order = [["contracts"], ["invariants"], ["unit", "node"], ["e2e"]];
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in suites));
@@ -39,33 +46,43 @@ process.on("disconnect", () => stop.abort());
 await buildContracts();
 const total: Count = { passed: 0, failed: 0 };
 const lines: string[] = [];
-for (const [name, run] of Object.entries(suites)) {
-  if ((wanted.length > 0 && !wanted.includes(name)) || stop.signal.aborted) continue;
-  console.log(`\n=== ${name}`);
-  const startedAt = performance.now();
-  const count = await run((text) => process.stdout.write(text));
-  total.passed += count.passed;
-  total.failed += count.failed;
-  const seconds = Math.round((performance.now() - startedAt) / 1000);
-  lines.push(`${name.padEnd(11)} ${count.passed} passed, ${count.failed} failed (${seconds} s)`);
+for (const together of order) {
+  const names = together.filter((name) => wanted.length === 0 || wanted.includes(name));
+  await Promise.all(names.map((name, at) => runSuite(name, at === 0)));
 }
 console.log(`\n${lines.join("\n")}`);
 if (stop.signal.aborted) console.log("Stopped before the end.");
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed === 0 && total.passed > 0 && !stop.signal.aborted ? 0 : 1);
 
+/** @param aloud say everything as it comes; otherwise in one piece at the end, so that suites at once can be told apart */
+async function runSuite(name: string, aloud: boolean): Promise<void> {
+  const run = suites[name];
+  if (run === undefined || stop.signal.aborted) return;
+  const kept: string[] = [];
+  const title = `\n=== ${name}\n`;
+  if (aloud) process.stdout.write(title);
+  const startedAt = performance.now();
+  const count = await run((text) => void (aloud ? process.stdout.write(text) : kept.push(text)));
+  if (!aloud) process.stdout.write(title + kept.join(""));
+  total.passed += count.passed;
+  total.failed += count.failed;
+  const seconds = Math.round((performance.now() - startedAt) / 1000);
+  lines.push(`${name.padEnd(11)} ${count.passed} passed, ${count.failed} failed (${seconds} s)`);
+}
+
 /** A mocha run of our own, counted by its JSON report. */
-async function runMocha(spec: string, say: Say): Promise<Count> {
+async function runMocha(spec: string[], say: Say): Promise<Count> {
   const folder = mkdtempSync(join(tmpdir(), "berth-test-"));
   const report = join(folder, "report.json");
   const reporter = join(root, "test", "support", "reporter.cjs");
-  const args = [mocha, "--reporter", reporter, "--reporter-option", `output=${report}`, spec];
+  const args = [mocha, "--reporter", reporter, "--reporter-option", `output=${report}`, ...spec];
   try {
     const exitCode = await run(args, say);
     const { passes, failures } = JSON.parse(readFileSync(report, "utf8")) as { passes: number; failures: number };
     return { passed: passes, failed: exitCode === 0 ? failures : Math.max(1, failures) };
   } catch (error) {
-    say(`There is no report of ${spec}: ${error instanceof Error ? error.message : error}\n`);
+    say(`There is no report of ${spec[0]}: ${error instanceof Error ? error.message : error}\n`);
     return { passed: 0, failed: 1 };
   } finally {
     rmSync(folder, { recursive: true, force: true });

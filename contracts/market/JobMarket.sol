@@ -51,8 +51,6 @@ contract JobMarket is IMarketFloor, MarketState {
         if (desk.code.length == 0) revert DeskWithoutCode(desk);
         // Made here, so that neither contract needs somebody who may set the other.
         staking = new ProviderStaking(identity_, address(this), sink);
-        // Zero has no code either.
-        // slither-disable-next-line missing-zero-check
         _DESK = desk;
         // Zero is a choice: nobody.
         // slither-disable-next-line missing-zero-check

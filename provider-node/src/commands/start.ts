@@ -4,6 +4,7 @@ import type { Run } from "../cli/runner.ts";
 import type { Config } from "../config.ts";
 import type { Daemon } from "../jobs/daemon.ts";
 import type { Context } from "../log.ts";
+import { giveBackMemory } from "../memory.ts";
 import { example } from "./print.ts";
 
 /** How long a polite stop may take before the process ends anyway. */
@@ -45,6 +46,7 @@ async function runDaemon(daemon: Daemon, onReady: (facts: object) => void, { sig
       const facts = daemon.facts();
       log.info(facts, "node ready");
       onReady(facts);
+      giveBackMemory();
     });
     const renewed = Promise.all([announce, daemon.keysDue]).then(() => true);
     const announced = Promise.all([announce, stopped.promise]).then(() => false);
