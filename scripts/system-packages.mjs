@@ -24,4 +24,5 @@ export const systemPackages = [
 export const testPackages = [
   ["slurm-wlm", "slurmctld"],
   ["munge", "munged"],
+  ["runsc", "runsc"],
 ];

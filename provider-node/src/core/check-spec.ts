@@ -34,7 +34,7 @@ export function disagreements(spec: Spec, job: Job): string[] {
   }
   if (spec.network.mode !== "none") found.push(`The network mode "${spec.network.mode}" is not served; use "none".`);
   if (spec.resources.gpus > 0) found.push("This node runs no jobs with GPUs.");
-  if (spec.isolation !== "container") found.push(`The isolation "${spec.isolation}" is not served; use "container".`);
+  if (spec.isolation === "vm") found.push('The isolation "vm" is not served; use "gvisor" or "container".');
   if (spec.verification === "quorum" && job.verifier === ZERO_ADDRESS) {
     found.push("The spec asks for a quorum, but the request names no verifier.");
   }

@@ -75,6 +75,8 @@ export interface JobTools {
   minFreeBytes: number;
   /** The most output files that a spec may ask this node to collect. */
   maxOutputFiles: number;
+  /** Can jobs be run in gVisor here? Undefined until the first checks have tried. Absent: never. */
+  servesGvisor?(): boolean | undefined;
   /** Why a match is not wanted. Absent: every match is. */
   vetoMatch?: VetoMatch;
   /** Counts content as it comes in. */

@@ -7,7 +7,7 @@ import type { Context } from "../engine/types.ts";
 
 /** Where Debian's busybox-static puts it; a dynamically linked one does not run in an empty root. */
 const BUSYBOX = ["/bin/busybox", "/usr/bin/busybox"];
-const TOOLS = ["cat", "dd", "echo", "ls", "rm", "sh", "sleep", "true", "wc"];
+const TOOLS = ["cat", "dd", "dmesg", "echo", "ls", "rm", "sh", "sleep", "true", "wc"];
 const PLACES = ["bin", "dev", "etc", "out", "proc", "run", "sys", "tmp"];
 
 /**

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { EngineConfig } from "../config/engine.ts";
+import { command } from "../engine/command.ts";
 import { reapEngine } from "../engine/reap.ts";
 import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, Context, Engine } from "../engine/types.ts";
@@ -65,7 +66,8 @@ async function sandboxProbes(dataDir: string, config: EngineConfig, context: Con
     const { layoutDir, digest } = await buildProbeImage(join(dataDir, "image"), context);
     const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
     await machine.importImage(layoutDir, digest, context, MAX_IMAGE_BYTES);
-    const trials = jobTrials({ engine, digest, context });
+    const bench = { engine, digest, context };
+    const trials = [...jobTrials(bench), ...(config.type === "podman" ? [gvisorTrial(bench)] : [])];
     return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
   } catch (error) {
     context.signal.throwIfAborted();
@@ -163,12 +165,48 @@ function jobTrials(bench: Bench): Trial[] {
   ];
 }
 
+/** Two jobs: one that asks the kernel who it is, and one that takes more memory than it may. */
+function gvisorTrial(bench: Bench): Trial {
+  return {
+    name: "gVisor isolates",
+    capability: "gvisor",
+    fix: "`apt-get install runsc`. Without it jobs that ask for gVisor go to other nodes.",
+    run: async () => {
+      const { exitCode } = await command("/bin/sh", ["-c", "command -v runsc"], bench.context);
+      if (exitCode !== 0) return { ok: false, detail: "runsc is not installed" };
+      const options = { memoryMiB: 128, isolation: "gvisor" } as const;
+      const kernel = await job(
+        bench,
+        "gvisor-kernel",
+        "dmesg",
+        async (_state, stdout) => ({
+          ok: stdout().includes("Starting gVisor"),
+          detail: stdout().includes("Starting gVisor") ? "gVisor's own kernel answers" : "another kernel answers",
+        }),
+        options,
+      );
+      if (!kernel.ok) return kernel;
+      const memory = await job(
+        bench,
+        "gvisor-memory",
+        "exec dd if=/dev/zero of=/dev/null bs=512M count=1",
+        async (state) => ({
+          ok: state.oomKilled === true,
+          detail: state.oomKilled ? "a job of 512 MiB was killed at 128 MiB" : `512 MiB in 128 MiB: ${words(state)}`,
+        }),
+        options,
+      );
+      return { ok: memory.ok, detail: `${kernel.detail}, ${memory.detail}` };
+    },
+  };
+}
+
 async function job(
   { engine, digest, context }: Bench,
   name: string,
   script: string,
   judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<{ ok: boolean; detail: string }>,
-  { memoryMiB = 32 } = {},
+  { memoryMiB = 32, isolation }: { memoryMiB?: number; isolation?: "gvisor" } = {},
 ): Promise<{ ok: boolean; detail: string }> {
   const spec: AttemptSpec = {
     name: `doctor-${name}-${process.pid}`,
@@ -184,6 +222,7 @@ async function job(
     outputPath: "/out",
     outputs: { maxBytes: 8 * MIB, maxFiles: 16 },
     network: "none",
+    ...(isolation !== undefined && { isolation }),
   };
   await engine.prepare(spec, context);
   await engine.start(spec.name, context);

@@ -1,5 +1,12 @@
 /** What a probe proves. A node offers only what passed. */
-export type Capability = "container" | "limits" | "network-none" | "output-limit" | "image-verification" | "mesh";
+export type Capability =
+  | "container"
+  | "limits"
+  | "network-none"
+  | "output-limit"
+  | "image-verification"
+  | "mesh"
+  | "gvisor";
 
 /** One thing tried on this machine. */
 export interface Probe {

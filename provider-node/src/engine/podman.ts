@@ -6,11 +6,12 @@ import { z } from "zod";
 import { imageName } from "../image/name.ts";
 import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
+import type { CommandResult } from "./command.ts";
 import { splitLog } from "./k8s-log.ts";
 import type { Made } from "./ledger.ts";
 import { openLiveLog } from "./live-log.ts";
 import type { PodmanStore } from "./podman-store.ts";
-import { attemptHash, policyHash, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
+import { attemptHash, policyHash, runtimeArgs, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, Usage } from "./types.ts";
 import { stateOf } from "./verdict.ts";
 import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
@@ -26,10 +27,13 @@ export interface PodmanEngineOptions {
   /** Labels on every container: which run of the programs, which node. */
   runId: string;
   nodeId: string;
+  /** How long a start in gVisor may take. */
+  gvisorStartSeconds?: number;
 }
 
 /** Runs attempts in podman. The container, its monitor and its limits live on when this process is killed. */
-export function createPodmanEngine({ store, runId, nodeId }: PodmanEngineOptions): Engine {
+export function createPodmanEngine(options: PodmanEngineOptions): Engine {
+  const { store, runId, nodeId, gvisorStartSeconds = SANDBOX_POLICY.gvisor.startSeconds } = options;
   const host = detectCgroups();
   const records = attemptRecords(join(store.folder, "attempts"));
   const { ledger } = store;
@@ -117,10 +121,37 @@ export function createPodmanEngine({ store, runId, nodeId }: PodmanEngineOptions
     const { phase } = await inspect(name, context);
     if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
     if (phase !== "created") return;
-    records.write({ ...recordOf(name), startIntent: { bootId: bootId() } });
-    const { exitCode, stderr } = await store.runLocked(["start", name], context);
+    const record = recordOf(name);
+    records.write({ ...record, startIntent: { bootId: bootId() } });
+    const args = [...runtimeArgs(record.spec), "start", name];
+    const run = (own: { signal: AbortSignal }) => store.runLocked(args, own);
+    const isGvisor = record.spec.isolation === "gvisor";
+    const { exitCode, stderr } = await (isGvisor ? inTime(name, run, context) : run(context));
     if (exitCode !== 0) throw engineError("Starting the container", exitCode, stderr);
     context.log.info({ attempt: name }, "attempt started");
+  };
+
+  /** Runs a start that may hang for ever: what it began is killed after `gvisorStartSeconds`, for podman waits on that. */
+  const inTime = async (
+    name: string,
+    run: (own: { signal: AbortSignal }) => Promise<CommandResult>,
+    { signal }: Context,
+  ): Promise<CommandResult> => {
+    const overdue = AbortSignal.timeout(gvisorStartSeconds * 1000);
+    const kill = () => void killCgroup(host, cgroupOf(name), { monitor: true });
+    overdue.addEventListener("abort", kill);
+    const patience = AbortSignal.timeout(gvisorStartSeconds * 1000 + REMOVE_PATIENCE_MS);
+    try {
+      const result = await run({ signal: AbortSignal.any([signal, patience]) });
+      if (!overdue.aborted || result.exitCode === 0) return result;
+    } catch (error) {
+      if (signal.aborted || !patience.aborted) throw error;
+    } finally {
+      overdue.removeEventListener("abort", kill);
+    }
+    throw new MarketError("ENGINE_START_OVERDUE", `gVisor did not start the job within ${gvisorStartSeconds} s.`, {
+      hint: "See whether `runsc` works on this machine: `berth-node doctor`.",
+    });
   };
 
   const inspect = async (name: string, context: Context): Promise<AttemptState> => {

@@ -48,6 +48,8 @@ export interface AttemptSpec {
   outputPath: string;
   outputs: OutputLimits;
   network: "none";
+  /** What stands between the job and the kernel; absent: namespaces and seccomp alone. */
+  isolation?: "gvisor";
 }
 
 /** `lost`: it started, and its exit code can no longer be known (monitor killed, reboot). */

@@ -230,6 +230,7 @@ async function assemble(
     now,
   });
   const sourceOptions = { indexers: config.indexers, gateways: config.contentGateways, allowPrivate, chain, now };
+  let servesGvisor: boolean | undefined;
   const tools: JobTools = {
     self,
     deployment,
@@ -247,6 +248,7 @@ async function assemble(
     minFreeBytes: config.minFreeMiB * 2 ** 20,
     maxOutputFiles: config.maxOutputFiles,
     intake,
+    servesGvisor: () => servesGvisor,
     vetoMatch: createVeto({
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
@@ -339,6 +341,8 @@ async function assemble(
       for (const { name, status, detail, fix } of checks)
         if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
       usable = { ...proven, containers: proven.containers && machine !== undefined };
+      // Who was matched while it was offered is served all the same: the engine falls back on nothing else.
+      servesGvisor = servesGvisor === true || proven.gvisor === true;
       offering?.poke();
     };
     const diagnosis = await machineChecks(config, own, { reuse: true });

@@ -21,7 +21,7 @@ import { defaultCapacity } from "../core/capacity.ts";
 import { type Check, failedBy, passed } from "../core/check.ts";
 import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
 import { runProbes } from "../doctor/probes.ts";
-import type { Probe } from "../doctor/types.ts";
+import type { Capability, Probe } from "../doctor/types.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
 import type { Context } from "../log.ts";
 import { probeMesh } from "../mesh/probe.ts";
@@ -36,6 +36,8 @@ const KEY_DAYS_WARN = 7;
 export interface Proven {
   containers: boolean;
   mesh: boolean;
+  /** Jobs in gVisor, besides those in plain containers. */
+  gvisor: boolean;
   attestation: "none" | "tpm2" | "exec";
 }
 
@@ -87,9 +89,10 @@ export async function machineChecks(
 
 async function checkMachine(config: Config, context: Context): Promise<MachineDiagnosis> {
   const engine = await engineChecks(config, context);
-  const checks = engine.map((probe) => fromProbe(probe, probe.capability === "mesh" ? "mesh" : "running jobs"));
-  const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || capability === "mesh");
-  const proven: Proven = { containers, mesh: false, attestation: "none" };
+  const checks = engine.map(checkOf);
+  const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || EXTRAS.includes(capability));
+  const gvisor = containers && engine.some(({ ok, capability }) => ok && capability === "gvisor");
+  const proven: Proven = { containers, mesh: false, gvisor, attestation: "none" };
   if (config.mesh.enabled) {
     const mesh = await probeMesh(context.signal);
     checks.push(fromProbe(mesh, "mesh"));
@@ -119,6 +122,17 @@ async function engineChecks(config: Config, context: Context): Promise<Probe[]> 
     const { detail, fix } = failedBy("engine", error, "running jobs");
     return [{ name: "engine", capability: "container", ok: false, detail, ...(fix !== undefined && { fix }) }];
   }
+}
+
+/** What a node can be without. */
+const EXTRAS: readonly Capability[] = ["mesh", "gvisor"];
+
+function checkOf(probe: Probe): Check {
+  if (probe.capability === "mesh") return fromProbe(probe, "mesh");
+  if (probe.capability !== "gvisor") return fromProbe(probe, "running jobs");
+  // Most machines have no gVisor, and lack nothing for that.
+  const check = fromProbe(probe, "jobs in gVisor");
+  return probe.ok ? check : { ...check, status: "warn" };
 }
 
 function fromProbe({ name, ok, detail, fix }: Pick<Probe, "name" | "ok" | "detail" | "fix">, without: string): Check {

@@ -137,7 +137,8 @@ export function traitsOf(proven: Proven, arch: string): Trait[] {
   const architecture: Trait[] = arch === "x64" ? ["arch-amd64"] : arch === "arm64" ? ["arch-arm64"] : [];
   const isolation: Trait[] = proven.containers ? ["isolation-container"] : [];
   const attestation: Trait[] = proven.attestation === "none" ? [] : [`attest-${proven.attestation}`];
-  return [...architecture, ...isolation, ...attestation];
+  const gvisor: Trait[] = proven.containers && proven.gvisor ? ["isolation-gvisor"] : [];
+  return [...architecture, ...isolation, ...gvisor, ...attestation];
 }
 
 function standingOf({ config, database, proven, behindSince }: OfferingOptions) {

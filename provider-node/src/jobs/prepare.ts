@@ -103,7 +103,8 @@ function assertRoom({ stagingDir, minFreeBytes }: JobTools): void {
   });
 }
 
-function assertServed({ outputs, attestation }: Spec, { maxOutputFiles, attester }: JobTools): void {
+function assertServed({ outputs, attestation, isolation }: Spec, tools: JobTools): void {
+  const { maxOutputFiles, attester } = tools;
   if (outputs.maxFiles > maxOutputFiles) {
     const message = `The spec allows ${outputs.maxFiles} output files; this node collects ${maxOutputFiles} at most.`;
     throw new MarketError("SPEC_REFUSED", message);
@@ -113,6 +114,18 @@ function assertServed({ outputs, attestation }: Spec, { maxOutputFiles, attester
     const message = `The spec asks for ${attestation} evidence, which this node does not offer; ask for the trait attest-${attestation}.`;
     throw new MarketError("SPEC_REFUSED", message);
   }
+  if (isolation === "gvisor") assertGvisor(tools);
+}
+
+/** A job that asks for gVisor never runs without it. */
+function assertGvisor({ servesGvisor = () => false }: JobTools): void {
+  const serves = servesGvisor();
+  if (serves === undefined) {
+    throw new MarketError("ENGINE_UNAVAILABLE", "Whether gVisor works here is not known yet.", { retryable: true });
+  }
+  if (serves) return;
+  const message = "The spec asks for gVisor, which this node does not offer; ask for the trait isolation-gvisor.";
+  throw new MarketError("SPEC_REFUSED", message);
 }
 
 /** Throws CONTENT_UNAVAILABLE, SPEC_INVALID. */
@@ -258,6 +271,7 @@ function attemptSpecOf(job: JobRow, attempt: AttemptRow, spec: Spec, tools: JobT
     outputPath: spec.outputs.path,
     outputs: { maxBytes: spec.outputs.maxBytes, maxFiles: spec.outputs.maxFiles },
     network: "none",
+    ...(spec.isolation === "gvisor" && { isolation: spec.isolation }),
   };
 }
 

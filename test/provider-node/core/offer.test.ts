@@ -15,12 +15,18 @@ const offersWith = (offers: object) => configSchema.parse({ offers }).offers;
 describe("the offer", () => {
   it("claims only what was proved, and not what is withheld", () => {
     const terms = offersWith({ withhold: ["arch-amd64"], region: "eu" });
-    const traits = traitsOf({ containers: true, mesh: true, attestation: "tpm2" }, "x64");
-    expect(traits).to.deep.equal(["arch-amd64", "isolation-container", "attest-tpm2"]);
-    expect(traitsOf({ containers: false, mesh: true, attestation: "none" }, "x64")).to.deep.equal(["arch-amd64"]);
+    const traits = traitsOf({ containers: true, mesh: true, gvisor: true, attestation: "tpm2" }, "x64");
+    expect(traits).to.deep.equal(["arch-amd64", "isolation-container", "isolation-gvisor", "attest-tpm2"]);
+    const nothing = { containers: false, mesh: true, gvisor: true, attestation: "none" } as const;
+    expect(traitsOf(nothing, "x64")).to.deep.equal(["arch-amd64"]);
     const facts = { operator, index: 2, token, epoch: 3, requester: ZERO_ADDRESS, expiresAt: 160, capacity, prices };
     const offer = makeOffer({ ...facts, traits }, terms);
-    expect(offer).to.deep.include({ traits: (1n << 8n) | (1n << 17n), epoch: 3, expiresAt: 160, cpuMilli: 1001 });
+    expect(offer).to.deep.include({
+      traits: (1n << 8n) | (1n << 9n) | (1n << 17n),
+      epoch: 3,
+      expiresAt: 160,
+      cpuMilli: 1001,
+    });
     expect(offer).to.deep.include({ ...prices, requester: ZERO_ADDRESS, verifier: ZERO_ADDRESS, arbiterFee: 0n });
     expect(offer.region).to.equal(`0x6575${"0".repeat(60)}`);
     expect(offer.minHeartbeatSeconds, "no leases").to.equal(0);

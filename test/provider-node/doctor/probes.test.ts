@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,8 @@ import { provenCapabilities, runProbes } from "../../../provider-node/src/doctor
 import type { Probe } from "../../../provider-node/src/doctor/types.ts";
 import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
 import { quiet } from "../../support/engine.ts";
+
+const hasRunsc = spawnSync("runsc", ["--version"]).status === 0;
 
 describe("runProbes", function () {
   this.timeout(60_000);
@@ -19,7 +22,10 @@ describe("runProbes", function () {
     it(`proves each promise by a job that tries to break it, on ${type}, and leaves nothing behind`, async () => {
       mkdirSync(join(dataDir, "doctor-4194304")); // of a doctor that was killed: beyond the largest process id
       const probes = await runProbes({ dataDir, engine: { type }, minFreeBytes: 1 }, quiet);
-      expect(probes.filter(({ ok }) => !ok)).to.deep.equal([]);
+      const gvisor = probes.find(({ capability }) => capability === "gvisor");
+      expect(gvisor?.ok, gvisor?.detail).to.equal(type === "podman" ? hasRunsc : undefined);
+      if (!hasRunsc && gvisor) expect(gvisor).to.include({ detail: "runsc is not installed" });
+      expect(probes.filter(({ ok, capability }) => !ok && capability !== "gvisor")).to.deep.equal([]);
       expect(probes.map(({ name }) => name)).to.deep.equal([
         "runs as root",
         "cgroups",
@@ -32,6 +38,7 @@ describe("runProbes", function () {
         "pids limit",
         "network none is none",
         "output quota holds",
+        ...(type === "podman" ? ["gVisor isolates"] : []),
       ]);
       expect(readdirSync(dataDir)).to.deep.equal([]);
       expect(mountPoints().filter((path) => path.startsWith(dataDir))).to.deep.equal([]);

@@ -95,6 +95,14 @@ describe("sandboxArgs", () => {
     expect(changed.filter((arg) => arg.startsWith("--tmpfs"))).to.deep.equal([]);
   });
 
+  it("names gVisor and its platform before the command, and leaves room for its threads", () => {
+    const inGvisor = sandboxArgs({ ...spec, isolation: "gvisor" }, place);
+    const runtime = ["--runtime=runsc", "--runtime-flag=platform=ptrace", "--runtime-flag=network=none"];
+    expect(inGvisor.slice(0, 4)).to.deep.equal([...runtime, "create"]);
+    expect(inGvisor).to.include("--pids-limit=1024").and.include("--cap-drop=all").and.include("--network=none");
+    expect(args[0]).to.equal("create");
+  });
+
   it("passes GPUs by their CDI names", () => {
     const gpus = { ...spec, resources: { ...spec.resources, gpus: 1 }, gpuDevices: ["nvidia.com/gpu=0"] };
     expect(sandboxArgs(gpus, place)).to.include("--device=nvidia.com/gpu=0");

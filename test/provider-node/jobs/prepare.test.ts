@@ -10,6 +10,7 @@ import pino from "pino";
 import { packImage } from "../../../client/src/image/index.ts";
 import { configSchema } from "../../../provider-node/src/config.ts";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
+import type { AttemptSpec } from "../../../provider-node/src/engine/types.ts";
 import { type ImagesOptions, openImages } from "../../../provider-node/src/image/images.ts";
 import { prepareAttempt } from "../../../provider-node/src/jobs/prepare.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
@@ -28,12 +29,14 @@ describe("prepareAttempt", function () {
   let content: ContentStore;
   let server: Server | undefined;
   let prepared: number;
+  let attempted: AttemptSpec[];
 
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), "berth-prepare-"));
     mkdirSync(join(dir, "staging"));
     content = await openEmbeddedStore({ dir: join(dir, "content") });
     prepared = 0;
+    attempted = [];
   });
   afterEach(async () => {
     server?.closeAllConnections();
@@ -69,8 +72,9 @@ describe("prepareAttempt", function () {
       machine: {
         hasImage: async () => true,
         engine: {
-          prepare: async () => {
+          prepare: async (spec: AttemptSpec) => {
             prepared += 1;
+            attempted.push(spec);
           },
         },
       },
@@ -151,6 +155,26 @@ describe("prepareAttempt", function () {
     const attester = { type: "exec" } as JobTools["attester"];
     expect(await prepare({ attestation: "tpm2" }, { attester })).to.deep.include({ outcome: "spec-invalid" });
     expect(await prepare({ attestation: "exec" }, { attester })).to.deep.include({ state: "prepared" });
+  });
+
+  it("runs a job that asks for gVisor in gVisor, or not at all", async () => {
+    const refused = await prepare({ isolation: "gvisor" });
+    expect(refused).to.deep.include({ state: "collected", outcome: "spec-invalid" });
+    expect(refused.message).to.match(/gVisor, which this node does not offer; ask for the trait isolation-gvisor/);
+    expect(await prepare({ isolation: "gvisor" }, { servesGvisor: () => false })).to.include({
+      outcome: "spec-invalid",
+    });
+    const unknown = prepare({ isolation: "gvisor" }, { servesGvisor: () => undefined });
+    expect(await unknown.catch((thrown: unknown) => thrown)).to.include({
+      code: "ENGINE_UNAVAILABLE",
+      retryable: true,
+    });
+    expect(prepared).to.equal(0);
+    expect(await prepare({ isolation: "gvisor" }, { servesGvisor: () => true })).to.include({ state: "prepared" });
+    expect(attempted.at(-1)).to.have.property("isolation", "gvisor");
+    expect(await prepare({})).to.include({ state: "prepared" });
+    expect(attempted.at(-1)).to.not.have.property("isolation");
+    expect(await prepare({ isolation: "vm" }, { servesGvisor: () => true })).to.include({ outcome: "spec-invalid" });
   });
 
   it("fetches nothing while the disk is nearly full, and does not blame the requester", async () => {
