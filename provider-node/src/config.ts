@@ -6,6 +6,7 @@ import { z } from "zod";
 import { attesterConfigSchema } from "./attest/index.ts";
 import { engineSchema } from "./config/engine.ts";
 import { path, url } from "./config/fields.ts";
+import { gpusSchema } from "./config/gpus.ts";
 import { hookSchema } from "./config/hook.ts";
 import { httpSchema } from "./config/http.ts";
 import { imagesSchema } from "./config/images.ts";
@@ -58,6 +59,7 @@ export const configSchema = z.strictObject({
     .prefault({}),
   attestation: attesterConfigSchema.default({ type: "none" }),
   engine: engineSchema.default({ type: "podman" }),
+  gpus: gpusSchema.prefault({}),
   offers: offersSchema.prefault({}),
   transactions: transactionsSchema.prefault({}),
   hook: hookSchema.optional(),

@@ -33,7 +33,7 @@ export function disagreements(spec: Spec, job: Job): string[] {
     found.push(`The spec's runSeconds are ${runSeconds}, but the request's maxSeconds ${job.maxSeconds}.`);
   }
   if (spec.network.mode !== "none") found.push(`The network mode "${spec.network.mode}" is not served; use "none".`);
-  if (spec.resources.gpus > 0) found.push("This node runs no jobs with GPUs.");
+  if (spec.resources.gpus > 0 && spec.isolation === "gvisor") found.push("Jobs in gVisor get no GPUs.");
   if (spec.isolation === "vm") found.push('The isolation "vm" is not served; use "gvisor" or "container".');
   if (spec.verification === "quorum" && job.verifier === ZERO_ADDRESS) {
     found.push("The spec asks for a quorum, but the request names no verifier.");

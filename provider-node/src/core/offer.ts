@@ -17,6 +17,7 @@ export interface Capacity {
   cpuMilli: number;
   memoryMiB: number;
   diskMiB: number;
+  gpus: number;
 }
 
 export interface OfferFacts {
@@ -30,6 +31,8 @@ export interface OfferFacts {
   /** Unix seconds by the chain's clock. */
   expiresAt: number;
   capacity: Capacity;
+  /** What the GPUs are called where the profile says nothing. */
+  gpuModel?: string;
   /** What the checks proved. */
   traits: readonly Trait[];
   prices: Prices;
@@ -51,9 +54,8 @@ export function makeOffer(facts: OfferFacts, terms: Omit<Profile, "name">): Offe
     token,
     ...prices,
     ...shareOf(capacity, terms.sharePercent),
-    gpus: 0,
     traits: traitsToMask(traits.filter((trait) => !terms.withhold.includes(trait))),
-    gpuModel: text(terms.gpuModel),
+    gpuModel: text(terms.gpuModel === "" && capacity.gpus > 0 ? (facts.gpuModel ?? "") : terms.gpuModel),
     region: text(terms.region),
     maxSeconds: terms.maxSeconds,
     minSubmitMargin: terms.minSubmitMargin,
@@ -73,7 +75,7 @@ export function makeOffer(facts: OfferFacts, terms: Omit<Profile, "name">): Offe
 /** The limits that an operator sets for a node with these terms: what all profiles need. Pure. */
 export function limitsFor(capacity: Capacity, offers: Config["offers"]): NodeLimits {
   const maxBond = profilesOf(offers).reduce((most, profile) => (profile.maxBond > most ? profile.maxBond : most), 0n);
-  return { maxBond, maxActive: offers.maxActive, ...capacity, gpus: 0 };
+  return { maxBond, maxActive: offers.maxActive, ...capacity };
 }
 
 /** What an operator has to accept before its node's offers can be matched: the tokens, verifiers and arbiters in them. Pure. */
@@ -86,7 +88,7 @@ export function namedBy({ token, verifier, arbiter }: Omit<Profile, "name">): Ad
   return [token, verifier?.address, arbiter?.address].filter((address) => address !== undefined);
 }
 
-function shareOf({ cpuMilli, memoryMiB, diskMiB }: Capacity, percent: number): Capacity {
+function shareOf({ cpuMilli, memoryMiB, diskMiB, gpus }: Capacity, percent: number): Capacity {
   const share = (amount: number) => Math.floor((amount * percent) / 100);
-  return { cpuMilli: share(cpuMilli), memoryMiB: share(memoryMiB), diskMiB: share(diskMiB) };
+  return { cpuMilli: share(cpuMilli), memoryMiB: share(memoryMiB), diskMiB: share(diskMiB), gpus: share(gpus) };
 }

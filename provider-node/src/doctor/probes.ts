@@ -1,7 +1,10 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
+import type { z } from "zod";
 import type { EngineConfig } from "../config/engine.ts";
+import type { gpusSchema } from "../config/gpus.ts";
+import { type CdiDevice, chooseDevices, readCdiDevices } from "../engine/cdi.ts";
 import { command } from "../engine/command.ts";
 import { reapEngine } from "../engine/reap.ts";
 import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
@@ -13,6 +16,8 @@ import { machineProbes } from "./machine-probes.ts";
 import { buildProbeImage } from "./probe-image.ts";
 import type { Capability, Probe } from "./types.ts";
 
+type GpusConfig = z.infer<typeof gpusSchema>;
+
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** No probe job may take longer. */
@@ -23,6 +28,8 @@ export interface ProbeOptions {
   dataDir: string;
   /** The engine that is to run the jobs; what it can do is tried on it. */
   engine: EngineConfig;
+  /** GPUs to try. */
+  gpus?: GpusConfig;
   /** Bytes; default 2 GiB. */
   minFreeBytes?: number;
 }
@@ -32,13 +39,13 @@ export interface ProbeOptions {
  * cannot run has failed; nothing is assumed. What it makes is gone when it returns.
  */
 export async function runProbes(options: ProbeOptions, context: Context): Promise<Probe[]> {
-  const { dataDir, engine, minFreeBytes = 2 * GIB } = options;
+  const { dataDir, engine, gpus = { devices: [], model: "" }, minFreeBytes = 2 * GIB } = options;
   const machine = await machineProbes({ dataDir, engine: engine.type, minFreeBytes }, context);
   await reapDeadProbes(dataDir, context);
   const home = join(dataDir, `doctor-${process.pid}`);
   mkdirSync(home, { recursive: true });
   try {
-    return [...machine, ...(await sandboxProbes(home, engine, context))];
+    return [...machine, ...(await sandboxProbes(home, engine, gpus, context))];
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
@@ -55,9 +62,20 @@ interface Bench {
   digest: string;
   context: Context;
 }
-type Trial = { name: string; capability: Capability; fix: string; run(): Promise<{ ok: boolean; detail: string }> };
+type Trial = {
+  name: string;
+  capability: Capability;
+  device?: string;
+  fix: string;
+  run(): Promise<{ ok: boolean; detail: string }>;
+};
 
-async function sandboxProbes(dataDir: string, config: EngineConfig, context: Context): Promise<Probe[]> {
+async function sandboxProbes(
+  dataDir: string,
+  config: EngineConfig,
+  gpus: GpusConfig,
+  context: Context,
+): Promise<Probe[]> {
   let engine: Engine | undefined;
   try {
     const nodeId = `doctor-${process.pid}`;
@@ -67,7 +85,7 @@ async function sandboxProbes(dataDir: string, config: EngineConfig, context: Con
     const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
     await machine.importImage(layoutDir, digest, context, MAX_IMAGE_BYTES);
     const bench = { engine, digest, context };
-    const trials = [...jobTrials(bench), ...(config.type === "podman" ? [gvisorTrial(bench)] : [])];
+    const trials = [...jobTrials(bench), ...(config.type === "podman" ? podmanTrials(bench, gpus) : [])];
     return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
   } catch (error) {
     context.signal.throwIfAborted();
@@ -165,6 +183,45 @@ function jobTrials(bench: Bench): Trial[] {
   ];
 }
 
+function podmanTrials(bench: Bench, { devices }: GpusConfig): Trial[] {
+  const found = readCdiDevices();
+  const gpus = chooseDevices(devices, found);
+  return [gvisorTrial(bench), ...gpus.map((name, at) => gpuTrial(bench, name, at, found))];
+}
+
+/** A job that opens the device files of its GPU and has the variables that come with it. */
+function gpuTrial(bench: Bench, device: string, at: number, found: readonly CdiDevice[]): Trial {
+  const word = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+  return {
+    name: `GPU ${device}`,
+    capability: "gpu",
+    device,
+    fix: "See that its driver is loaded and its CDI file is up to date (for NVIDIA: `nvidia-ctk cdi generate`).",
+    run: async () => {
+      const { nodes, env } = found.find(({ name }) => name === device) ?? { nodes: [], env: [] };
+      if (nodes.length + env.length === 0) return { ok: false, detail: "no CDI file of this machine says what it is" };
+      const tests = [
+        ...nodes.map((path) => `[ -c ${word(path)} ] && : < ${word(path)}`),
+        ...env.map((entry) => `[ "$${entry.split("=", 1)[0]}" = ${word(entry.slice(entry.indexOf("=") + 1))} ]`),
+      ];
+      const script = `${tests.join(" && ")} && echo seen`;
+      return await job(
+        bench,
+        `gpu-${at}`,
+        script,
+        async (state, stdout) => {
+          const ok = stdout() === "seen\n";
+          return {
+            ok,
+            detail: ok ? `a job has ${[...nodes, ...env].join(" ")}` : `a job does not see it: ${words(state)}`,
+          };
+        },
+        { gpuDevices: [device] },
+      );
+    },
+  };
+}
+
 /** Two jobs: one that asks the kernel who it is, and one that takes more memory than it may. */
 function gvisorTrial(bench: Bench): Trial {
   return {
@@ -206,8 +263,9 @@ async function job(
   name: string,
   script: string,
   judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<{ ok: boolean; detail: string }>,
-  { memoryMiB = 32, isolation }: { memoryMiB?: number; isolation?: "gvisor" } = {},
+  options: { memoryMiB?: number; isolation?: "gvisor"; gpuDevices?: readonly string[] } = {},
 ): Promise<{ ok: boolean; detail: string }> {
+  const { memoryMiB = 32, isolation, gpuDevices = [] } = options;
   const spec: AttemptSpec = {
     name: `doctor-${name}-${process.pid}`,
     jobId: "doctor",
@@ -216,13 +274,14 @@ async function job(
     imageDigest: digest,
     command: ["/bin/sh", "-c", script],
     env: {},
-    resources: { cpuMilli: 500, memoryMiB, diskMiB: 8, gpus: 0 },
+    resources: { cpuMilli: 500, memoryMiB, diskMiB: 8, gpus: gpuDevices.length },
     maxSeconds: JOB_SECONDS,
     inputs: [],
     outputPath: "/out",
     outputs: { maxBytes: 8 * MIB, maxFiles: 16 },
     network: "none",
     ...(isolation !== undefined && { isolation }),
+    ...(gpuDevices.length > 0 && { gpuDevices }),
   };
   await engine.prepare(spec, context);
   await engine.start(spec.name, context);
@@ -260,19 +319,21 @@ function digestTrial(layoutDir: string, digest: string, context: Context): Trial
 }
 
 async function outcome(trial: Trial, { signal }: Context): Promise<Probe> {
-  const { name, capability, fix } = trial;
+  const { name, capability, device, fix } = trial;
   try {
     const { ok, detail } = await trial.run();
-    return ok ? { name, capability, ok, detail } : { name, capability, ok, detail, fix };
+    const probe = { name, capability, ok, detail, ...(device !== undefined && { device }) };
+    return ok ? probe : { ...probe, fix };
   } catch (error) {
     signal.throwIfAborted();
     return failed(trial, error);
   }
 }
 
-function failed({ name, capability, fix }: Omit<Trial, "run">, error: unknown): Probe {
+function failed({ name, capability, device, fix }: Omit<Trial, "run">, error: unknown): Probe {
   const detail = error instanceof Error ? error.message : String(error);
-  return { name, capability, ok: false, detail, fix: error instanceof MarketError ? (error.hint ?? fix) : fix };
+  const what = { name, capability, ...(device !== undefined && { device }) };
+  return { ...what, ok: false, detail, fix: error instanceof MarketError ? (error.hint ?? fix) : fix };
 }
 
 function words({ phase, exitCode }: AttemptState): string {

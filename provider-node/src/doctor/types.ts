@@ -6,13 +6,16 @@ export type Capability =
   | "output-limit"
   | "image-verification"
   | "mesh"
-  | "gvisor";
+  | "gvisor"
+  | "gpu";
 
 /** One thing tried on this machine. */
 export interface Probe {
   name: string;
   capability: Capability;
   ok: boolean;
+  /** The CDI name of the GPU that was tried. */
+  device?: string;
   /** What was seen, for a person. */
   detail: string;
   /** What to do about it; only when not ok. */

@@ -7,6 +7,8 @@ import type { AttemptSpec, AttemptState, Usage } from "./types.ts";
 export interface AttemptRecord {
   spec: AttemptSpec;
   imageId: string;
+  /** The GPUs it was given. */
+  gpuDevices?: readonly string[];
   /** podman's id; undefined while the container is not known to be made. */
   containerId?: string;
   /** Written before the start. */

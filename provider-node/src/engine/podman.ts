@@ -29,10 +29,13 @@ export interface PodmanEngineOptions {
   nodeId: string;
   /** How long a start in gVisor may take. */
   gvisorStartSeconds?: number;
+  /** CDI names of the GPUs that attempts may have, as proven now. */
+  gpuDevices?: () => readonly string[];
 }
 
 /** Runs attempts in podman. The container, its monitor and its limits live on when this process is killed. */
 export function createPodmanEngine(options: PodmanEngineOptions): Engine {
+  const { gpuDevices = () => [] } = options;
   const { store, runId, nodeId, gvisorStartSeconds = SANDBOX_POLICY.gvisor.startSeconds } = options;
   const host = detectCgroups();
   const records = attemptRecords(join(store.folder, "attempts"));
@@ -77,7 +80,9 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (known?.containerId || known?.end) return;
     const imageId = await findImage(spec.imageDigest, context);
     const places = placesOf(spec);
-    const args = sandboxArgs(spec, {
+    // Chosen and recorded without a pause between: nobody else can choose the same.
+    const given = { gpuDevices: known?.gpuDevices ?? gpusFor(spec) };
+    const args = sandboxArgs(withGpus(spec, given.gpuDevices), {
       imageId,
       cgroupParent: places.cgroup,
       logPath: places.logPath,
@@ -86,7 +91,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       nodeId,
     });
     for (const made of madeBy(spec.name)) ledger.make(made);
-    records.write({ spec, imageId });
+    records.write({ spec, imageId, ...given });
     makeCgroup(host, places.cgroup, spec.resources.cpuMilli);
     await Promise.all([openVolume(places.output, context), openVolume(places.log, context)]);
 
@@ -98,12 +103,31 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       found = await podmanInspect(spec.name, context);
     }
     if (!found) throw engineError("Creating the container", created.exitCode, created.stderr);
-    if (found.Config.Labels["berth.spec"] !== attemptHash(spec)) {
+    if (found.Config.Labels["berth.spec"] !== attemptHash(withGpus(spec, given.gpuDevices))) {
       throw new MarketError("ENGINE_NAME_TAKEN", `A container "${spec.name}" that is not ours exists in our store.`);
     }
-    records.write({ spec, imageId, containerId: found.Id });
+    records.write({ spec, imageId, ...given, containerId: found.Id });
     context.log.info({ attempt: spec.name, container: found.Id }, "attempt prepared");
   };
+
+  /** GPUs that no attempt has that may still run: the records on disk say who has which. */
+  const gpusFor = ({ resources: { gpus }, gpuDevices: named }: AttemptSpec): readonly string[] => {
+    if (gpus === 0 || named !== undefined) return named ?? [];
+    const held = new Set(
+      owners().flatMap((name) => {
+        const record = records.read(name);
+        return record === undefined || record.end !== undefined ? [] : (record.gpuDevices ?? []);
+      }),
+    );
+    const free = gpuDevices().filter((device) => !held.has(device));
+    if (free.length >= gpus) return free.slice(0, gpus);
+    throw new MarketError("ENGINE_NO_GPU", `${gpus} GPUs are wanted, ${free.length} are free.`, {
+      hint: "See which GPUs `berth-node doctor` finds.",
+      retryable: true,
+    });
+  };
+
+  const owners = () => [...new Set(ledger.open().flatMap(({ owner }) => owner || []))];
 
   /** What this engine makes for one attempt, in the order of making. */
   const madeBy = (name: string): Made[] => {
@@ -266,8 +290,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 
   const list = (): AttemptSummary[] => {
-    const owners = new Set(ledger.open().flatMap(({ owner }) => owner || []));
-    return [...owners].flatMap((name) => {
+    return owners().flatMap((name) => {
       const spec = records.read(name)?.spec;
       return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
     });
@@ -308,8 +331,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     cleanup,
     list,
     reap: async (keep, context) => {
-      const owners = new Set(ledger.open().flatMap(({ owner }) => owner || []));
-      const dead = [...owners].filter((name) => !keep.includes(name));
+      const dead = owners().filter((name) => !keep.includes(name));
       for (const name of dead) await cleanup(name, context);
       return dead;
     },
@@ -323,6 +345,10 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       await store.release(context);
     },
   };
+}
+
+function withGpus(spec: AttemptSpec, gpuDevices: readonly string[]): AttemptSpec {
+  return gpuDevices.length === 0 ? spec : { ...spec, gpuDevices };
 }
 
 const inspectSchema = z.array(

@@ -38,7 +38,7 @@ export interface AttemptSpec {
   env: Readonly<Record<string, string>>;
   workdir?: string;
   resources: AttemptResources;
-  /** CDI names of the GPUs given to this attempt, as many as `resources.gpus`. */
+  /** CDI names of the GPUs given to this attempt, as many as `resources.gpus`. Absent: the engine chooses. */
   gpuDevices?: readonly string[];
   /** Wall seconds after which the container is killed, enforced outside this process. */
   maxSeconds: number;

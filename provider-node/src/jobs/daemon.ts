@@ -147,6 +147,8 @@ async function assemble(
 
   let isReady = false;
   let machine: Machine | undefined;
+  /** None until the first checks have tried. */
+  let provenGpus: readonly string[] = [];
   let following: Follower | undefined;
   let runner: Runner | undefined;
   let offering: Offering | undefined;
@@ -180,7 +182,7 @@ async function assemble(
   closers.push(() => server.close());
 
   metrics.recovered(journal.open().length);
-  machine = await machineOrNone(config, journal, own);
+  machine = await machineOrNone(config, journal, () => provenGpus, own);
   closers.push(() => releaseMachine(machine, own));
   const { publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
   const self: Self = {
@@ -343,6 +345,7 @@ async function assemble(
       usable = { ...proven, containers: proven.containers && machine !== undefined };
       // Who was matched while it was offered is served all the same: the engine falls back on nothing else.
       servesGvisor = servesGvisor === true || proven.gvisor === true;
+      provenGpus = proven.gpus;
       offering?.poke();
     };
     const diagnosis = await machineChecks(config, own, { reuse: true });
@@ -406,11 +409,16 @@ async function assemble(
 }
 
 /** The engine, with everything that no open attempt needs cleaned away; or none, with the reason in the log. */
-async function machineOrNone(config: Config, journal: Journal, own: Context): Promise<Machine | undefined> {
+async function machineOrNone(
+  config: Config,
+  journal: Journal,
+  gpuDevices: () => readonly string[],
+  own: Context,
+): Promise<Machine | undefined> {
   try {
     const nodeId = `${config.operator}-${config.index}`;
     const { dataDir, runId, engine } = config;
-    const machine = await openMachine({ dataDir, runId, nodeId, engine }, own);
+    const machine = await openMachine({ dataDir, runId, nodeId, engine, gpuDevices }, own);
     const keep = journal.open().map((attempt) => attemptName(runId, attempt));
     const reaped = await machine.engine.reap(keep, own);
     if (reaped.length > 0) own.log.info({ reaped }, "left-over containers removed");

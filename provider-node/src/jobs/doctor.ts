@@ -38,6 +38,8 @@ export interface Proven {
   mesh: boolean;
   /** Jobs in gVisor, besides those in plain containers. */
   gvisor: boolean;
+  /** CDI names of the GPUs that a job has had. */
+  gpus: string[];
   attestation: "none" | "tpm2" | "exec";
 }
 
@@ -70,7 +72,12 @@ export async function machineChecks(
 ): Promise<MachineDiagnosis> {
   const file = join(config.dataDir, "checks.json");
   const { engine } = config;
-  const about = JSON.stringify({ engine, mesh: config.mesh.enabled, attestation: config.attestation });
+  const about = JSON.stringify({
+    engine,
+    gpus: config.gpus,
+    mesh: config.mesh.enabled,
+    attestation: config.attestation,
+  });
   if (reuse) {
     const known = readKnown(file);
     const isFresh = known?.bootId === bootId() && known.about === about && Date.now() - known.at < 3_600_000;
@@ -92,7 +99,8 @@ async function checkMachine(config: Config, context: Context): Promise<MachineDi
   const checks = engine.map(checkOf);
   const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || EXTRAS.includes(capability));
   const gvisor = containers && engine.some(({ ok, capability }) => ok && capability === "gvisor");
-  const proven: Proven = { containers, mesh: false, gvisor, attestation: "none" };
+  const gpus = engine.flatMap(({ ok, device }) => (containers && ok && device !== undefined ? [device] : []));
+  const proven: Proven = { containers, mesh: false, gvisor, gpus, attestation: "none" };
   if (config.mesh.enabled) {
     const mesh = await probeMesh(context.signal);
     checks.push(fromProbe(mesh, "mesh"));
@@ -116,7 +124,7 @@ async function checkMachine(config: Config, context: Context): Promise<MachineDi
 
 async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
   try {
-    return await runProbes({ dataDir: config.dataDir, engine: config.engine }, context);
+    return await runProbes({ dataDir: config.dataDir, engine: config.engine, gpus: config.gpus }, context);
   } catch (error) {
     context.signal.throwIfAborted();
     const { detail, fix } = failedBy("engine", error, "running jobs");
@@ -125,10 +133,11 @@ async function engineChecks(config: Config, context: Context): Promise<Probe[]> 
 }
 
 /** What a node can be without. */
-const EXTRAS: readonly Capability[] = ["mesh", "gvisor"];
+const EXTRAS: readonly Capability[] = ["mesh", "gvisor", "gpu"];
 
 function checkOf(probe: Probe): Check {
   if (probe.capability === "mesh") return fromProbe(probe, "mesh");
+  if (probe.capability === "gpu") return fromProbe(probe, "jobs with GPUs");
   if (probe.capability !== "gvisor") return fromProbe(probe, "running jobs");
   // Most machines have no gVisor, and lack nothing for that.
   const check = fromProbe(probe, "jobs in gVisor");
@@ -260,13 +269,23 @@ function acceptedCheck(wanted: readonly string[], missing: readonly string[]): C
 
 /** What all jobs together may use: as configured, or measured once and kept, so that offers and limits agree. */
 export function capacityOf(config: Config): Capacity {
+  return { ...ownCapacity(config), gpus: provenGpus(config) };
+}
+
+/** How many GPUs the newest checks proved. */
+function provenGpus({ dataDir, gpus }: Config): number {
+  if (gpus.devices.length === 0) return 0;
+  return readKnown(join(dataDir, "checks.json"))?.result.proven.gpus?.length ?? 0;
+}
+
+function ownCapacity(config: Config): Omit<Capacity, "gpus"> {
   if (config.offers.capacity !== undefined) return config.offers.capacity;
   const { engine } = config;
   const file = join(
     config.dataDir,
     engine.type === "slurm" ? `capacity-${engine.slurm.partition}.json` : "capacity.json",
   );
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Capacity;
+  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Omit<Capacity, "gpus">;
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
   const { bavail, bsize } = statfsSync(engine.type === "slurm" ? engine.slurm.sharedDir : config.dataDir);
   const machine = defaultCapacity({

@@ -154,7 +154,8 @@ function standingOf({ config, database, proven, behindSince }: OfferingOptions) 
 }
 
 async function signOffers(options: OfferingOptions): Promise<Outcome> {
-  const { config, self, rpc, deployment, capacity, proven, now } = options;
+  const { config, self, rpc, deployment, proven, now } = options;
+  const capacity = { ...options.capacity, gpus: Math.min(options.capacity.gpus, proven().gpus.length) };
   const { operator, index, account } = self;
   const none = (reason: string): Outcome => ({ signed: [], withheld: [{ profile: null, reason }] });
   const profiles = profilesOf(config.offers);
@@ -187,7 +188,17 @@ async function signOffers(options: OfferingOptions): Promise<Outcome> {
       outcome.withheld.push({ profile: name, reason });
     } else {
       const prices = pricesFor(profile, { now: now(), until: expiresAt, weiPerGas });
-      const facts = { operator, index, token, epoch: found.epoch, expiresAt, capacity, traits, prices };
+      const facts = {
+        operator,
+        index,
+        token,
+        epoch: found.epoch,
+        expiresAt,
+        capacity,
+        traits,
+        prices,
+        gpuModel: config.gpus.model,
+      };
       for (const requester of requestersOf(profile)) {
         const offer = makeOffer({ ...facts, requester }, profile);
         const signature = await account.signTypedData(offerTypedData(domain, offer));

@@ -23,6 +23,8 @@ export interface MachineOptions {
   runId: string;
   nodeId: string;
   engine: EngineConfig;
+  /** CDI names of the GPUs that jobs may have, as proven now. Absent: none. */
+  gpuDevices?: () => readonly string[];
 }
 
 /**
@@ -41,9 +43,9 @@ export async function openMachine(options: MachineOptions, context: Context): Pr
   }
 }
 
-async function openPodman({ dataDir, runId, nodeId }: MachineOptions, context: Context): Promise<Machine> {
+async function openPodman({ dataDir, runId, nodeId, gpuDevices }: MachineOptions, context: Context): Promise<Machine> {
   const store = await openPodmanStore(dataDir, context);
-  const engine = createPodmanEngine({ store, runId, nodeId });
+  const engine = createPodmanEngine({ store, runId, nodeId, ...(gpuDevices && { gpuDevices }) });
   const { policyHash } = await engine.probe(context);
   return {
     engine,

@@ -51,6 +51,18 @@ describe("readSpec", () => {
   });
 });
 
+describe("disagreements", () => {
+  it("has nothing against GPUs that are paid for, but in gVisor", () => {
+    const resources = { cpuMilli: 1000, memoryMiB: 64, diskMiB: 128, gpus: 2 };
+    const job = jobWith({ gpus: 2 });
+    expect(disagreements(anySpec({ resources }), job)).to.deep.equal([]);
+    expect(disagreements(anySpec({ resources, isolation: "gvisor" }), job)).to.deep.equal([
+      "Jobs in gVisor get no GPUs.",
+    ]);
+    expect(disagreements(anySpec({ isolation: "vm" }), jobWith())).to.have.length(1);
+  });
+});
+
 describe("deadlinesOf", () => {
   it("leaves time to report that a job could not run", () => {
     const match = { terms: termsWith({ submitWindow: 600 }), matchedAt: 1000 };

@@ -98,7 +98,7 @@ describe("berth-node", function () {
       stderr,
     ).to.deep.equal([]);
     const gvisor = spawnSync("runsc", ["--version"]).status === 0;
-    expect(proven).to.deep.equal({ containers: true, mesh: true, gvisor, attestation: "none" });
+    expect(proven).to.deep.equal({ containers: true, mesh: true, gvisor, gpus: [], attestation: "none" });
     expect(code).to.equal(0);
   });
 
