@@ -4,9 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { expect } from "chai";
-import { runProbes } from "../../../provider-node/src/doctor/probes.ts";
+import { configSchema } from "../../../provider-node/src/config.ts";
 import { chooseDevices, readCdiDevices } from "../../../provider-node/src/engine/cdi.ts";
 import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
+import { capacityOf, machineChecks } from "../../../provider-node/src/jobs/doctor.ts";
 import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 
 const CDI = "/var/run/cdi";
@@ -123,17 +124,22 @@ describe("GPUs by CDI", function () {
     for (const { name } of specs) await engine.cleanup(name, quiet);
   });
 
-  it("are proven by a job that can open them", async () => {
+  it("are proven by a job that can open them, and only those are offered", async () => {
     const dataDir = mkdtempSync(join(tmpdir(), "berth-doctor-"));
     try {
-      const gpus = { devices: [second, locked, `${kind}=7`], model: "" };
-      const probes = await runProbes({ dataDir, engine: { type: "podman" }, gpus, minFreeBytes: 1 }, quiet);
-      const tried = probes.filter(({ capability }) => capability === "gpu");
-      expect(tried.map(({ ok, device }) => [ok, device])).to.deep.equal([
-        [true, second],
-        [false, locked],
-        [false, `${kind}=7`],
+      const capacity = { cpuMilli: 1000, memoryMiB: 512, diskMiB: 512 };
+      const gpus = { devices: [second, locked, `${kind}=7`] };
+      const config = configSchema.parse({ dataDir, gpus, offers: { capacity }, mesh: { enabled: false } });
+      expect(capacityOf(config), "before the first checks").to.deep.equal({ ...capacity, gpus: 0 });
+      const { checks, proven } = await machineChecks(config, quiet);
+      const tried = checks.filter(({ name }) => name.startsWith("GPU "));
+      expect(tried.map(({ name, status }) => [name, status])).to.deep.equal([
+        [`GPU ${second}`, "ok"],
+        [`GPU ${locked}`, "fail"],
+        [`GPU ${kind}=7`, "fail"],
       ]);
+      expect(proven).to.deep.include({ containers: true, gpus: [second] });
+      expect(capacityOf(config)).to.deep.equal({ ...capacity, gpus: 1 });
     } finally {
       rmSync(dataDir, { recursive: true });
     }
