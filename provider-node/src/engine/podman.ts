@@ -247,6 +247,8 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     const { exitCode, stdout, stderr } = await store.run(["container", "inspect", name], context);
     if (exitCode === 0) return inspectSchema.parse(JSON.parse(stdout))[0];
     if (/no such (container|object)/i.test(stderr)) return undefined;
+    // It ended under podman's eyes; the next look finds it ended.
+    if (/\/proc\/\d+\/.*no such (process|file)/i.test(stderr)) return await podmanInspect(name, context);
     throw engineError("Inspecting the container", exitCode, stderr); // unknown is not absent
   };
 

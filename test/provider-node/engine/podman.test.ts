@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
+import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
 import { openPodmanStore } from "../../../provider-node/src/engine/podman-store.ts";
 import { type EngineBench, openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 import { demoImage } from "../../support/images.ts";
@@ -50,6 +51,21 @@ describe("podman engine", function () {
     expect(Config.Labels).to.deep.include({ "berth.run": "test", "berth.node": "node-a", "berth.job": "0x01" });
     await bench.engine.cleanup(spec.name, quiet);
     expect((await bench.store.run(["container", "exists", spec.name], quiet)).exitCode).to.equal(1);
+  });
+
+  it("looks again when a job ends while podman looks at it", async () => {
+    const spec = bench.shell("exit 6");
+    await bench.engine.prepare(spec, quiet);
+    const gone = { exitCode: 125, stdout: "[]", stderr: "Error: read /proc/10940/cgroup: no such process" };
+    let looks = 0;
+    const run: typeof bench.store.run = async (args, options) => {
+      if (args[1] === "inspect") looks += 1;
+      return looks === 1 ? gone : await bench.store.run(args, options);
+    };
+    const engine = createPodmanEngine({ store: { ...bench.store, run }, runId: "test", nodeId: "node-a" });
+    expect((await engine.inspect(spec.name, quiet)).phase).to.equal("created");
+    expect(looks).to.equal(2);
+    await bench.engine.cleanup(spec.name, quiet);
   });
 
   it("knows a job as lost after a reboot, where podman shows success", async () => {
