@@ -243,6 +243,7 @@ describe("berth-node, watched", function () {
     const child = spawn(process.execPath, [berth, ...args], {
       env: {
         ...process.env,
+        NO_COLOR: "1",
         BERTH_RPC_URL: bench.anvil.url,
         BERTH_DEPLOYMENT: bench.deploymentFile,
         BERTH_KEY_FILE: join(bench.dir, "requester.key"),
