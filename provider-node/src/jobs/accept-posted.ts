@@ -105,13 +105,7 @@ export function createAccepting(options: AcceptOptions, context: Context): Accep
   /** Returns whether the request is accepted. */
   async function judge(one: { jobId: JobId; request: Request }, taken: readonly Request[]): Promise<boolean> {
     const { jobId, request } = one;
-    const active = [
-      ...journal
-        .jobs()
-        .filter((job) => job.chain === "active")
-        .map((job) => job.terms.job),
-      ...taken,
-    ];
+    const active = [...journal.jobsIn("active").map((job) => job.terms.job), ...taken];
     const { accepts, deny, limits } = options;
     const about = { accepts, key: self.account.address, deny, limits, active, now: now() };
     const quotes = options.quotes();

@@ -64,6 +64,8 @@ async function settleDue(options: SettleOptions, lastAts: Map<string, number>, c
     const closesAt = settlesAfter(job.chain, job.terms.job, await lastAtOf(job, options, lastAts));
     if (closesAt !== undefined && now() > closesAt) due.push({ item: settleable, closesAt });
   }
+  // Most looks end here: those that are due still wait for others.
+  if (batchOf(due, now(), rules).length === 0) return;
   // A verifier that is silent, or a clock ahead of the chain's, is found out before it costs gas.
   const passing = await Promise.all(due.map(async ({ item }) => await wouldPass(item, options, context)));
   const batch = batchOf(
@@ -77,9 +79,9 @@ async function settleDue(options: SettleOptions, lastAts: Map<string, number>, c
 /** Results on chain that nothing of ours is settling already. */
 async function waiting({ journal, settlements, outbox }: SettleOptions): Promise<Settleable[]> {
   const found: Settleable[] = [];
-  for (const job of journal.jobs()) {
+  for (const job of journal.jobsIn("submitted", "judging", "disputed")) {
     const stored = journal.attempt(job.jobId, job.replica)?.facts.claim;
-    if (stored === undefined || !["submitted", "judging", "disputed"].includes(job.chain)) continue;
+    if (stored === undefined) continue;
     const key = settlements.keyOf(job);
     const state = key === undefined ? undefined : (await outbox.get(key))?.state;
     // Mined and still open: as an item of a batch it failed alone, or the chain's news of it is on its way.

@@ -72,7 +72,8 @@ export interface Change {
 /** What the node did and has to do. Reads are plain; `change` and `artifacts` join a surrounding `atomically`. */
 export interface Journal {
   job(jobId: JobId, replica: number): JobRow | undefined;
-  jobs(): JobRow[];
+  /** Replicas of which the chain says one of these, oldest match first. */
+  jobsIn(...states: Exclude<ChainView, "dropped">[]): JobRow[];
   /** The newest attempt of a replica. */
   attempt(jobId: JobId, replica: number): AttemptRow | undefined;
   /** Newest attempts that are not in an end state. */
@@ -90,7 +91,7 @@ export function createJournal({ db, atomically }: Database): Journal {
   const newest = (jobId: JobId, replica: number) => toAttempt(q.attempt.get(jobId, replica));
   return {
     job: (jobId, replica) => toJob(q.job.get(jobId, replica)),
-    jobs: () => q.jobs.all().map((row) => toJob(row) as JobRow),
+    jobsIn: (...states) => q.jobsIn.all(JSON.stringify(states)).map((row) => toJob(row) as JobRow),
     attempt: newest,
     open: () => q.open.all().map((row) => toAttempt(row) as AttemptRow),
     begin({ jobId, replica, attempt }, { state, outcome, message = "", facts = {} }, now) {
@@ -161,7 +162,9 @@ function statements(db: DatabaseSync) {
     "NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job_id = a.job_id AND b.replica = a.replica AND b.attempt > a.attempt)";
   return {
     job: db.prepare(`${job} WHERE job_id = ? AND replica = ?`),
-    jobs: db.prepare(`${job} ORDER BY matched_at, job_id, replica`),
+    jobsIn: db.prepare(
+      `SELECT * FROM (${job}) WHERE chain IN (SELECT value FROM json_each(?)) ORDER BY matched_at, job_id, replica`,
+    ),
     attempt: db.prepare("SELECT * FROM attempts WHERE job_id = ? AND replica = ? ORDER BY attempt DESC LIMIT 1"),
     open: db.prepare(
       `SELECT * FROM attempts a WHERE state NOT IN ('cleaned', 'retried') AND ${newest} ORDER BY since, job_id, replica`,

@@ -28,11 +28,12 @@ describe("createAccepting", () => {
   /** A node that serves `anOffer()`, without leases, and owes the results of as many jobs as `active`. */
   const node = (change: Partial<AcceptOptions> = {}, active: Partial<Request>[] = []): Accepting => {
     const jobs = active.map((replaced) => ({ chain: "active", terms: { job: aRequest(replaced) } }));
+    const known = [...jobs, { chain: "submitted", terms: { job: aRequest() } }];
     const options = {
       ...{ accepts: true, deny: [], hook: undefined, deployment: domain, decisions },
       self: { account: { address: key } },
       chain: { postedRequests: () => posted.map((request) => ({ jobId: jobIdOf(domain, request), request })) },
-      journal: { jobs: () => [...jobs, { chain: "submitted", terms: { job: aRequest() } }] },
+      journal: { jobsIn: (...states: string[]) => known.filter(({ chain }) => states.includes(chain)) },
       outbox: {
         get: async (wanted: string) => entries[wanted] ?? calls.find((call) => call.key === wanted),
         enqueue: async (call: { key: string; to: string; data: Hex }) => void calls.push(call),

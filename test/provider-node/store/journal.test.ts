@@ -71,6 +71,19 @@ describe("the journal", () => {
     ]);
   });
 
+  it("finds replicas by what the chain says of them now, and none whose match is gone", () => {
+    const { journal, block, rollback } = freshJournal();
+    const found = (...states: Parameters<typeof journal.jobsIn>) => journal.jobsIn(...states).map(({ chain }) => chain);
+    block(5, [matched()]);
+    expect(found("active")).to.deep.equal(["active"]);
+    expect(found("submitted", "judging", "disputed")).to.deep.equal([]);
+    block(6, [{ at: 0, kind: "submitted", jobId, replica: 0 }]);
+    expect(found("active")).to.deep.equal([]);
+    expect(found("submitted", "judging", "disputed")).to.deep.equal(["submitted"]);
+    rollback(4);
+    expect(found("active", "submitted")).to.deep.equal([]);
+  });
+
   it("takes the terms of a match that comes back with another offer", () => {
     const { journal, block, rollback } = freshJournal();
     block(4, []);
