@@ -1,7 +1,8 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
-import type { AttemptSpec, AttemptState, Usage } from "./types.ts";
+import { attemptHash } from "./sandbox-policy.ts";
+import type { AttemptSpec, AttemptState, AttemptSummary, Usage } from "./types.ts";
 
 /** What we know about an attempt that podman does not: written before each step, read by whoever comes after a crash. */
 export interface AttemptRecord {
@@ -21,6 +22,12 @@ export interface AttemptRecord {
 export interface AttemptRecords {
   folderOf(name: string): string;
   read(name: string): AttemptRecord | undefined;
+  /** Throws ENGINE_NO_ATTEMPT. */
+  must(name: string): AttemptRecord;
+  /** What an earlier `prepare` of the same attempt left; undefined before the first. Throws ENGINE_NAME_TAKEN. */
+  of(spec: AttemptSpec): AttemptRecord | undefined;
+  /** Those of `names` that have a record. */
+  summaries(names: readonly string[]): AttemptSummary[];
   /** On disk, whole or not at all, when this returns. */
   write(record: AttemptRecord): void;
 }
@@ -33,12 +40,32 @@ export function attemptRecords(folder: string): AttemptRecords {
     }
     return join(folder, name);
   };
+  const read = (name: string) => {
+    const path = join(folderOf(name), "attempt.json");
+    return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8"), revive) as AttemptRecord) : undefined;
+  };
   return {
     folderOf,
-    read: (name) => {
-      const path = join(folderOf(name), "attempt.json");
-      return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8"), revive) as AttemptRecord) : undefined;
+    read,
+    must: (name) => {
+      const record = read(name);
+      if (record) return record;
+      throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, {
+        hint: "Call prepare first.",
+      });
     },
+    of: (spec) => {
+      const known = read(spec.name);
+      if (known === undefined || attemptHash(known.spec) === attemptHash(spec)) return known;
+      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
+        hint: "Give the new attempt its own number.",
+      });
+    },
+    summaries: (names) =>
+      names.flatMap((name) => {
+        const spec = read(name)?.spec;
+        return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
+      }),
     write: (record) => {
       const home = folderOf(record.spec.name);
       mkdirSync(home, { recursive: true, mode: 0o711 });

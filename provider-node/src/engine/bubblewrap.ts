@@ -3,17 +3,20 @@ import { existsSync, lstatSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
+import { bootId } from "../boot-id.ts";
 import { resolveInside } from "../image/unpack.ts";
-import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
+import { attemptRecords } from "./attempt-record.ts";
 import { JOB, jobProcess, MONITOR, makeJobCgroup, oomKillsOf, procsFiles } from "./bubblewrap-cgroup.ts";
 import type { UnpackedImage } from "./bubblewrap-images.ts";
 import { BUBBLEWRAP_POLICY, type BubblewrapPlan, bubblewrapPlan } from "./bubblewrap-policy.ts";
 import type { BubblewrapStore } from "./bubblewrap-store.ts";
 import { detectCgroups, killCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
+import { notImported, stillBusy } from "./errors.ts";
 import type { Made } from "./ledger.ts";
 import { openPlainLog } from "./live-log.ts";
-import { attemptHash, policyHash } from "./sandbox-policy.ts";
-import type { AttemptSpec, AttemptState, AttemptSummary, CapturedLog, Context, Engine, Usage } from "./types.ts";
+import { policyHash } from "./sandbox-policy.ts";
+import type { AttemptSpec, AttemptState, CapturedLog, Context, Engine } from "./types.ts";
+import { usageOf } from "./usage.ts";
 import { stateOf } from "./verdict.ts";
 import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
 
@@ -42,28 +45,16 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     ownerId: BUBBLEWRAP_POLICY.userNamespace.firstHostId + config.uid,
   });
 
-  const recordOf = (name: string): AttemptRecord => {
-    const record = records.read(name);
-    if (record) return record;
-    throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, { hint: "Call prepare first." });
-  };
   const imageOf = (digest: string): UnpackedImage => {
     const image = store.images.find(digest);
     if (image) return image;
-    throw new MarketError("IMAGE_NOT_IMPORTED", `The image ${digest} is not in this node's store.`, {
-      hint: "Import it before preparing the attempt.",
-    });
+    throw notImported(digest);
   };
   const planOf = (spec: AttemptSpec, { rootDir, config }: UnpackedImage): BubblewrapPlan =>
     bubblewrapPlan(spec, { rootDir, image: config, outputDir: fileOf(spec.name, "out"), stage: store.stage });
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
-    const known = records.read(spec.name);
-    if (known && attemptHash(known.spec) !== attemptHash(spec)) {
-      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
-        hint: "Give the new attempt its own number.",
-      });
-    }
+    const known = records.of(spec);
     if (known?.containerId || known?.end) return;
     const image = imageOf(spec.imageDigest);
     const plan = planOf(spec, image);
@@ -89,11 +80,11 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     const { phase } = await inspect(name, context);
     if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
     if (phase !== "created") return;
-    const { spec } = recordOf(name);
+    const { spec } = records.must(name);
     const image = imageOf(spec.imageDigest);
     const plan = planOf(spec, image);
     mustHaveFolder(plan.workdir, spec, image);
-    records.write({ ...recordOf(name), startIntent: { bootId: bootId() } });
+    records.write({ ...records.must(name), startIntent: { bootId: bootId() } });
     const word = await firstLine(spawnMonitor(spec, plan, image), context.signal);
     if (word === undefined && !existsSync(fileOf(name, "claim"))) {
       throw new MarketError("ENGINE_FAILED", `Starting the attempt failed: ${lastWords(name)}.`, { retryable: true });
@@ -148,7 +139,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
       cancelAt: record.cancelAt,
       maxSeconds: record.spec.maxSeconds,
       memoryBytes: record.spec.resources.memoryMiB * MIB,
-      peakBytes: usageOf({ phase: "running" }, name).peakBytes,
+      peakBytes: usedBy(name, { phase: "running" }).peakBytes,
       oomKills,
     });
     if (state.phase === "lost") {
@@ -156,7 +147,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
       context.log.warn({ attempt: name, reason: reasonOf(name) }, "attempt lost");
     }
     if (state.phase === "exited" || state.phase === "lost") {
-      records.write({ ...record, end: { state, usage: usageOf(state, name) } });
+      records.write({ ...record, end: { state, usage: usedBy(name, state) } });
       context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
     }
     return state;
@@ -197,12 +188,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     }
   };
 
-  const usageOf = ({ startedAt, finishedAt }: AttemptState, name: string): Usage => {
-    const reading = readCgroup(host, `${cgroupOf(name)}/${JOB}`);
-    const until = finishedAt ?? new Date();
-    const wallMs = startedAt ? Math.max(0, until.getTime() - startedAt.getTime()) : 0;
-    return { wallMs, cpuNs: reading?.cpuNs ?? 0n, peakBytes: reading?.peakBytes ?? 0 };
-  };
+  const usedBy = (name: string, state: AttemptState) => usageOf(state, readCgroup(host, `${cgroupOf(name)}/${JOB}`));
 
   const wait = async (name: string, context: Context): Promise<AttemptState> => {
     for (;;) {
@@ -216,7 +202,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
   const end = async (name: string, graceMs: number, context: Context): Promise<void> => {
     const { phase } = await inspect(name, context);
     if (phase !== "running") return;
-    records.write({ ...recordOf(name), cancelAt: new Date() });
+    records.write({ ...records.must(name), cancelAt: new Date() });
     const forceAt = Date.now() + graceMs;
     for (let asked = false; monitorAlive(name) && Date.now() < forceAt; ) {
       const first = asked ? undefined : jobProcess(host, cgroupOf(name), 2);
@@ -252,13 +238,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     context.log.info({ attempt: name }, "attempt cleaned up");
   };
 
-  const owners = () => [...new Set(ledger.open().flatMap(({ owner }) => owner || []))];
-
-  const list = (): AttemptSummary[] =>
-    owners().flatMap((name) => {
-      const spec = records.read(name)?.spec;
-      return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
-    });
+  const list = () => records.summaries(ledger.owners());
 
   const logOf = (name: string, stream: "stdout" | "stderr"): CapturedLog => {
     const path = fileOf(name, `${stream}.log`);
@@ -282,18 +262,18 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     inspect,
     wait,
     logs: async (name) => {
-      recordOf(name);
+      records.must(name);
       return { stdout: logOf(name, "stdout"), stderr: logOf(name, "stderr") };
     },
-    liveLog: (name, stream) => openPlainLog(fileOf(recordOf(name).spec.name, `${stream}.log`)),
+    liveLog: (name, stream) => openPlainLog(fileOf(records.must(name).spec.name, `${stream}.log`)),
     stop: end,
     kill: (name, context) => end(name, 0, context),
     usage: async (name, context) => {
       const state = await inspect(name, context);
-      return recordOf(name).end?.usage ?? usageOf(state, name);
+      return records.must(name).end?.usage ?? usedBy(name, state);
     },
     outputDir: async (name, context) => {
-      const { spec } = recordOf(name);
+      const { spec } = records.must(name);
       const output = outputOf(spec, imageOf(spec.imageDigest));
       await openVolume(output, context);
       return output.mountPoint;
@@ -301,15 +281,13 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     cleanup,
     list,
     reap: async (keep, context) => {
-      const dead = owners().filter((name) => !keep.includes(name));
+      const dead = ledger.owners().filter((name) => !keep.includes(name));
       for (const name of dead) await cleanup(name, context);
       return dead;
     },
     release: async () => {
-      if (owners().length > 0) {
-        throw new MarketError("ENGINE_BUSY", `${list().length} attempts are not cleaned up yet.`, {
-          hint: "Clean them up, or reap them, before releasing the engine.",
-        });
+      if (ledger.owners().length > 0) {
+        throw stillBusy(list().length);
       }
       store.release();
     },
@@ -360,8 +338,4 @@ function signalTo(pid: number, name: NodeJS.Signals): boolean {
   } catch {
     return false;
   }
-}
-
-function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

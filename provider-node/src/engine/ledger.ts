@@ -38,6 +38,8 @@ export interface Ledger {
   gone(made: Made): void;
   /** What may exist, oldest first. */
   open(): Made[];
+  /** Attempts that something of may exist. */
+  owners(): string[];
 }
 
 /** Opens the ledger file, dropping a line torn by a crash and everything already gone. */
@@ -65,6 +67,7 @@ export function openLedger(path: string): Ledger {
       if (open.has(keyOf({ kind, what, owner }))) write({ op: "gone", kind, what, owner }, false);
     },
     open: () => [...open.values()],
+    owners: () => [...new Set([...open.values()].flatMap(({ owner }) => owner || []))],
   };
 }
 

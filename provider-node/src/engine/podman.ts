@@ -3,16 +3,19 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import { z } from "zod";
+import { bootId } from "../boot-id.ts";
 import { imageName } from "../image/name.ts";
-import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
+import { attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
 import type { CommandResult } from "./command.ts";
+import { notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import type { Made } from "./ledger.ts";
 import { openLiveLog } from "./live-log.ts";
 import type { PodmanStore } from "./podman-store.ts";
 import { attemptHash, policyHash, runtimeArgs, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
-import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, Usage } from "./types.ts";
+import type { AttemptSpec, AttemptState, Context, Engine } from "./types.ts";
+import { usageOf } from "./usage.ts";
 import { stateOf } from "./verdict.ts";
 import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
 
@@ -64,19 +67,8 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
   const cgroupOf = (name: string) => `/berth-${store.id}/${name}`;
 
-  const recordOf = (name: string): AttemptRecord => {
-    const record = records.read(name);
-    if (record) return record;
-    throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, { hint: "Call prepare first." });
-  };
-
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
-    const known = records.read(spec.name);
-    if (known && attemptHash(known.spec) !== attemptHash(spec)) {
-      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
-        hint: "Give the new attempt its own number.",
-      });
-    }
+    const known = records.of(spec);
     if (known?.containerId || known?.end) return;
     const imageId = await findImage(spec.imageDigest, context);
     const places = placesOf(spec);
@@ -114,7 +106,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const gpusFor = ({ resources: { gpus }, gpuDevices: named }: AttemptSpec): readonly string[] => {
     if (gpus === 0 || named !== undefined) return named ?? [];
     const held = new Set(
-      owners().flatMap((name) => {
+      ledger.owners().flatMap((name) => {
         const record = records.read(name);
         return record === undefined || record.end !== undefined ? [] : (record.gpuDevices ?? []);
       }),
@@ -126,8 +118,6 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       retryable: true,
     });
   };
-
-  const owners = () => [...new Set(ledger.open().flatMap(({ owner }) => owner || []))];
 
   /** What this engine makes for one attempt, in the order of making. */
   const madeBy = (name: string): Made[] => {
@@ -145,7 +135,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     const { phase } = await inspect(name, context);
     if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
     if (phase !== "created") return;
-    const record = recordOf(name);
+    const record = records.must(name);
     records.write({ ...record, startIntent: { bootId: bootId() } });
     const args = [...runtimeArgs(record.spec), "start", name];
     const run = (own: { signal: AbortSignal }) => store.runLocked(args, own);
@@ -211,25 +201,20 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     });
     if (state.phase === "lost") await killCgroup(host, cgroupOf(name)); // nothing may go on unwatched
     if (state.phase === "exited" || state.phase === "lost") {
-      records.write({ ...record, end: { state, usage: usageOf(state, name) } });
+      records.write({ ...record, end: { state, usage: usedBy(name, state) } });
       context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
     }
     return state;
   };
 
-  const usageOf = ({ startedAt, finishedAt }: AttemptState, name: string): Usage => {
-    const reading = readCgroup(host, cgroupOf(name));
-    const until = finishedAt ?? new Date();
-    const wallMs = startedAt ? Math.max(0, until.getTime() - startedAt.getTime()) : 0;
-    return { wallMs, cpuNs: reading?.cpuNs ?? 0n, peakBytes: reading?.peakBytes ?? 0 };
-  };
+  const usedBy = (name: string, state: AttemptState) => usageOf(state, readCgroup(host, cgroupOf(name)));
 
   const wait = async (name: string, context: Context): Promise<AttemptState> => {
     for (;;) {
       const state = await inspect(name, context);
       if (state.phase !== "running") return state;
       const monitor = (await podmanInspect(name, context))?.State.ConmonPid ?? 0;
-      const { containerId = "" } = recordOf(name);
+      const { containerId = "" } = records.must(name);
       while (isMonitor(monitor, containerId)) await pause(POLL_MS, undefined, { signal: context.signal });
     }
   };
@@ -237,7 +222,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const end = async (name: string, args: string[], context: Context): Promise<void> => {
     const { phase } = await inspect(name, context);
     if (phase !== "running") return;
-    records.write({ ...recordOf(name), cancelAt: new Date() });
+    records.write({ ...records.must(name), cancelAt: new Date() });
     const { exitCode, stderr } = await store.run([...args, name], context);
     const after = await wait(name, context);
     context.log.info({ attempt: name, phase: after.phase, exitCode, reason: stderr.trim() }, "attempt stopped");
@@ -259,9 +244,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     );
     const [found, id] = stdout.trim().split(" ");
     if (exitCode === 0 && found === digest && id) return id;
-    throw new MarketError("IMAGE_NOT_IMPORTED", `The image ${digest} is not in this node's store.`, {
-      hint: "Import it before preparing the attempt.",
-    });
+    throw notImported(digest);
   };
 
   const cleanup = async (name: string, context: Context): Promise<void> => {
@@ -291,12 +274,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     }
   };
 
-  const list = (): AttemptSummary[] => {
-    return owners().flatMap((name) => {
-      const spec = records.read(name)?.spec;
-      return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
-    });
-  };
+  const list = () => records.summaries(ledger.owners());
 
   return {
     probe: async () => ({
@@ -312,37 +290,36 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     inspect,
     wait,
     logs: async (name, context) => {
-      const { folder, log, logPath } = placesOf(recordOf(name).spec);
+      const { folder, log, logPath } = placesOf(records.must(name).spec);
       await openVolume(log, context);
       const { bavail, bsize } = statfsSync(log.mountPoint);
       const full = bavail * bsize < 64 * 1024;
       return splitLog(logPath, folder, { maxBytes: SANDBOX_POLICY.maxLogBytes, full });
     },
-    liveLog: (name, stream) => openLiveLog(placesOf(recordOf(name).spec).logPath, stream, SANDBOX_POLICY.maxLogBytes),
+    liveLog: (name, stream) =>
+      openLiveLog(placesOf(records.must(name).spec).logPath, stream, SANDBOX_POLICY.maxLogBytes),
     stop: (name, graceMs, context) => end(name, ["stop", `--time=${Math.ceil(graceMs / 1000)}`], context),
     kill: (name, context) => end(name, ["kill", "--signal=KILL"], context),
     usage: async (name, context) => {
       const state = await inspect(name, context);
-      return recordOf(name).end?.usage ?? usageOf(state, name);
+      return records.must(name).end?.usage ?? usedBy(name, state);
     },
     outputDir: async (name, context) => {
-      const { output } = placesOf(recordOf(name).spec);
+      const { output } = placesOf(records.must(name).spec);
       await openVolume(output, context);
       return output.mountPoint;
     },
     cleanup,
     list,
     reap: async (keep, context) => {
-      const dead = owners().filter((name) => !keep.includes(name));
+      const dead = ledger.owners().filter((name) => !keep.includes(name));
       for (const name of dead) await cleanup(name, context);
       return dead;
     },
     release: async (context) => {
       const left = ledger.open().filter(({ owner }) => owner !== "");
       if (left.length > 0) {
-        throw new MarketError("ENGINE_BUSY", `${list().length} attempts are not cleaned up yet.`, {
-          hint: "Clean them up, or reap them, before releasing the engine.",
-        });
+        throw stillBusy(list().length);
       }
       await store.release(context);
     },
@@ -394,10 +371,6 @@ function isMonitor(pid: number, containerId: string): boolean {
 function realDate(text: string | undefined): Date | undefined {
   const date = new Date(text ?? "");
   return date.getUTCFullYear() > 1 ? date : undefined;
-}
-
-function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
 function engineError(doing: string, exitCode: number, stderr: string): MarketError {

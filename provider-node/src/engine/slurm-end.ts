@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AttemptState, Usage } from "./types.ts";
+import type { AttemptState } from "./types.ts";
 import { stateOf } from "./verdict.ts";
 
 const MIB = 1024 * 1024;
@@ -100,11 +100,6 @@ export function slurmStateOf(facts: SlurmAttemptFacts): AttemptState {
 /** An attempt that was withdrawn before it began. */
 export function neverRan(): AttemptState {
   return { phase: "exited", exitCode: 143, oomKilled: false, timedOut: false, cancelled: true };
-}
-
-export function usageOf({ startedAt, finishedAt }: AttemptState, end: SlurmEnd | undefined, now: Date): Usage {
-  const wallMs = startedAt ? Math.max(0, (finishedAt ?? now).getTime() - startedAt.getTime()) : 0;
-  return { wallMs, cpuNs: end?.cpuNs ?? 0n, peakBytes: end?.peakBytes ?? 0 };
 }
 
 function endedState({ inspected, cancelAt, maxSeconds, memoryMiB }: SlurmAttemptFacts, end: SlurmEnd): AttemptState {

@@ -14,16 +14,18 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
-import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
+import { attemptRecords } from "./attempt-record.ts";
+import { notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import { openLiveLog } from "./live-log.ts";
-import { attemptHash, policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
+import { policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
 import { openSlurmCluster, type SlurmCluster } from "./slurm-cluster.ts";
-import { type Inspected, inspectedSchema, neverRan, readEnd, readFields, slurmStateOf, usageOf } from "./slurm-end.ts";
+import { type Inspected, inspectedSchema, neverRan, readEnd, readFields, slurmStateOf } from "./slurm-end.ts";
 import { type SharedImages, sharedImages } from "./slurm-images.ts";
 import { misfit } from "./slurm-partition.ts";
 import { shareScript, writeJob, writeProbe } from "./slurm-script.ts";
-import type { AttemptSpec, AttemptState, AttemptSummary, Context, Engine, EngineFacts } from "./types.ts";
+import type { AttemptSpec, AttemptState, Context, Engine, EngineFacts } from "./types.ts";
+import { usageOf } from "./usage.ts";
 import { closeVolume, detectVolumeKind, openVolume, type VolumeKind } from "./volume.ts";
 
 const MIB = 1024 * 1024;
@@ -128,11 +130,6 @@ function createSlurmEngine(parts: Parts): Engine {
   const records = attemptRecords(join(home, "attempts"));
   const goneSince = new Map<string, number>();
 
-  const recordOf = (name: string): AttemptRecord => {
-    const record = records.read(name);
-    if (record) return record;
-    throw new MarketError("ENGINE_NO_ATTEMPT", `There is no attempt "${name}" here.`, { hint: "Call prepare first." });
-  };
   const fileOf = (name: string, file: string) => join(records.folderOf(name), file);
   const read = (name: string, file: string) => {
     const path = fileOf(name, file);
@@ -144,19 +141,10 @@ function createSlurmEngine(parts: Parts): Engine {
   };
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
-    const known = records.read(spec.name);
-    if (known && attemptHash(known.spec) !== attemptHash(spec)) {
-      throw new MarketError("ENGINE_NAME_TAKEN", `An attempt "${spec.name}" with another spec exists.`, {
-        hint: "Give the new attempt its own number.",
-      });
-    }
+    const known = records.of(spec);
     if (known?.containerId || known?.end) return;
     const imageId = images.idOf(spec.imageDigest);
-    if (imageId === undefined) {
-      throw new MarketError("IMAGE_NOT_IMPORTED", `The image ${spec.imageDigest} is not in this node's store.`, {
-        hint: "Import it before preparing the attempt.",
-      });
-    }
+    if (imageId === undefined) throw notImported(spec.imageDigest);
     await mustFit(spec, context);
     const folder = records.folderOf(spec.name);
     const isShared = (dir: string) => realpathSync(dir).startsWith(`${realpathSync(slurm.sharedDir)}/`);
@@ -217,8 +205,8 @@ function createSlurmEngine(parts: Parts): Engine {
     (await cluster.find(name, context)).some(({ isLive }) => isLive);
 
   const submit = async (name: string, context: Context): Promise<void> => {
-    const { spec, containerId: batch = "" } = recordOf(name);
-    records.write({ ...recordOf(name), startIntent: { bootId: "" } });
+    const { spec, containerId: batch = "" } = records.must(name);
+    records.write({ ...records.must(name), startIntent: { bootId: "" } });
     const { cpuMilli, memoryMiB, gpus } = spec.resources;
     const order = { name, comment: `berth:${id}`, script: batch, cpus: Math.ceil(cpuMilli / 1000), memoryMiB, gpus };
     const job = await cluster.submit({ ...order, seconds: secondsOf(spec) }, context);
@@ -228,7 +216,7 @@ function createSlurmEngine(parts: Parts): Engine {
   /** The compute node could not even start the container: nothing has run, so the attempt may be submitted again. */
   const refuseFailed = (name: string): void => {
     const failed = endOf(name)?.failed;
-    if (failed === undefined || recordOf(name).end) return;
+    if (failed === undefined || records.must(name).end) return;
     for (const file of ["running", "started", "exit", "claim"])
       rmSync(fileOf(name, file), { recursive: true, force: true });
     throw new MarketError("ENGINE_FAILED", `Starting the container failed: ${failed.trim()}.`, { retryable: true });
@@ -327,7 +315,7 @@ function createSlurmEngine(parts: Parts): Engine {
     records.write({ ...record, cancelAt: new Date() });
     if (withdraw(name)) {
       const state = neverRan();
-      records.write({ ...recordOf(name), end: { state, usage: usageOf(state, undefined, new Date()) } });
+      records.write({ ...records.must(name), end: { state, usage: usageOf(state, undefined) } });
       await cluster.cancel(name, context);
       return;
     }
@@ -369,11 +357,7 @@ function createSlurmEngine(parts: Parts): Engine {
 
   const names = () => namesIn(join(home, "attempts"));
 
-  const list = (): AttemptSummary[] =>
-    names().flatMap((name) => {
-      const spec = records.read(name)?.spec;
-      return spec ? [{ name, jobId: spec.jobId, replica: spec.replica, attempt: spec.attempt }] : [];
-    });
+  const list = () => records.summaries(names());
 
   return {
     probe: async (context) => probe(parts, context),
@@ -384,19 +368,20 @@ function createSlurmEngine(parts: Parts): Engine {
     logs: async (name) => {
       const free = endOf(name)?.logFree ?? Number.POSITIVE_INFINITY;
       const options = { maxBytes: SANDBOX_POLICY.maxLogBytes, full: free < LOG_FULL_BYTES };
-      recordOf(name);
+      records.must(name);
       return splitLog(fileOf(name, "raw"), records.folderOf(name), options);
     },
     // The compute node copies the log here about once a second.
-    liveLog: (name, stream) => openLiveLog(fileOf(recordOf(name).spec.name, "raw"), stream, SANDBOX_POLICY.maxLogBytes),
+    liveLog: (name, stream) =>
+      openLiveLog(fileOf(records.must(name).spec.name, "raw"), stream, SANDBOX_POLICY.maxLogBytes),
     stop: (name, graceMs, context) => end(name, context, graceMs),
     kill: (name, context) => end(name, context),
     usage: async (name, context) => {
       const state = await inspect(name, context);
-      return recordOf(name).end?.usage ?? usageOf(state, undefined, new Date());
+      return records.must(name).end?.usage ?? usageOf(state, undefined);
     },
     outputDir: async (name, context) => {
-      const { spec } = recordOf(name);
+      const { spec } = records.must(name);
       const imagePath = fileOf(name, "out.img");
       const mountPoint = join(mounts, name);
       const bytes = spec.resources.diskMiB * MIB;
@@ -417,9 +402,7 @@ function createSlurmEngine(parts: Parts): Engine {
     },
     release: async () => {
       if (names().length > 0) {
-        throw new MarketError("ENGINE_BUSY", `${list().length} attempts are not cleaned up yet.`, {
-          hint: "Clean them up, or reap them, before releasing the engine.",
-        });
+        throw stillBusy(list().length);
       }
       for (const folder of [mounts, home]) rmSync(folder, { recursive: true, force: true });
     },

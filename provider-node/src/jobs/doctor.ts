@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { NodeLimits } from "@berth/protocol";
 import { formatEther, type LocalAccount } from "viem";
 import { probeAttester } from "../attest/index.ts";
+import { bootId } from "../boot-id.ts";
 import { type ChainAccess, clockSkew, connectChain } from "../chain/connect.ts";
 import { readKey } from "../chain/keys.ts";
 import {
@@ -317,8 +318,4 @@ function readKnown(file: string): { bootId: string; about: string; at: number; r
   } catch {
     return undefined;
   }
-}
-
-function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

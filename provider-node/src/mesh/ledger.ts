@@ -1,8 +1,9 @@
-import { readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import { z } from "zod";
 import { readIfThere, writeDurably } from "../attest/durable-file.ts";
+import { bootId } from "../boot-id.ts";
 import { command } from "../engine/command.ts";
 import type { Context } from "../log.ts";
 import type { BackendKind } from "./backend.ts";
@@ -38,7 +39,7 @@ export function meshLedger(stateDir: string): MeshLedger {
     making: async (interfaceName, kind) => {
       const owner = await identify(process.pid);
       if (!owner) throw new Error("/proc is not mounted: this process cannot be identified");
-      record = { bootId: await bootId(), interfaceName, kind, owner };
+      record = { bootId: bootId(), interfaceName, kind, owner };
       await write();
     },
     started: async (pid) => {
@@ -67,7 +68,7 @@ export async function reapMesh(stateDir: string, { signal, log }: Context): Prom
     });
   }
   const { interfaceName, kind, owner, daemon, bootId: madeIn } = parsed.data;
-  if (madeIn === (await bootId())) {
+  if (madeIn === bootId()) {
     if (await isAlive(owner)) {
       throw new MarketError("MESH_IN_USE", `Process ${owner.pid} runs the mesh interface ${interfaceName}.`, {
         hint: "Stop the other node first, or give this one its own data folder.",
@@ -101,10 +102,6 @@ function daemonsOf(interfaceName: string): Promise<ProcessId[]> {
 
 function ledgerPath(stateDir: string): string {
   return join(stateDir, "mesh-ledger.json");
-}
-
-async function bootId(): Promise<string> {
-  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 }
 
 function parseJson(text: Buffer): unknown {
