@@ -13,6 +13,15 @@ const hardhat = join(root, "node_modules", "hardhat", "dist", "src", "cli.js");
 interface Count {
   passed: number;
   failed: number;
+  /** What failed and why, in words. */
+  failures?: string[];
+}
+
+/** What test/support/reporter.cjs writes. */
+interface Report {
+  passes: number;
+  failures: number;
+  failed: { title: string; why: string }[];
 }
 
 type Say = (text: string) => void;
@@ -46,10 +55,13 @@ process.on("disconnect", () => stop.abort());
 await buildContracts();
 const total: Count = { passed: 0, failed: 0 };
 const lines: string[] = [];
+const failures: string[] = [];
 for (const together of order) {
   const names = together.filter((name) => wanted.length === 0 || wanted.includes(name));
   await Promise.all(names.map((name, at) => runSuite(name, at === 0)));
 }
+// Once more at the end, for whoever sees only the last page of a long log.
+if (failures.length > 0) console.log(`\nWhat failed:\n\n${failures.join("\n\n")}`);
 console.log(`\n${lines.join("\n")}`);
 if (stop.signal.aborted) console.log("Stopped before the end.");
 console.log(`${total.passed} passed, ${total.failed} failed`);
@@ -67,6 +79,7 @@ async function runSuite(name: string, aloud: boolean): Promise<void> {
   if (!aloud) process.stdout.write(title + kept.join(""));
   total.passed += count.passed;
   total.failed += count.failed;
+  failures.push(...(count.failures ?? []).map((failure) => `${name}: ${failure}`));
   const seconds = Math.round((performance.now() - startedAt) / 1000);
   lines.push(`${name.padEnd(11)} ${count.passed} passed, ${count.failed} failed (${seconds} s)`);
 }
@@ -79,8 +92,9 @@ async function runMocha(spec: string[], say: Say): Promise<Count> {
   const args = [mocha, "--reporter", reporter, "--reporter-option", `output=${report}`, ...spec];
   try {
     const exitCode = await run(args, say);
-    const { passes, failures } = JSON.parse(readFileSync(report, "utf8")) as { passes: number; failures: number };
-    return { passed: passes, failed: exitCode === 0 ? failures : Math.max(1, failures) };
+    const { passes, failures, failed } = JSON.parse(readFileSync(report, "utf8")) as Report;
+    const words = failed.map(({ title, why }) => `${title}\n${why}`);
+    return { passed: passes, failed: exitCode === 0 ? failures : Math.max(1, failures), failures: words };
   } catch (error) {
     say(`There is no report of ${spec[0]}: ${error instanceof Error ? error.message : error}\n`);
     return { passed: 0, failed: 1 };
@@ -99,8 +113,9 @@ async function runHardhat(task: "mocha" | "solidity", say: Say): Promise<Count> 
   const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(plain(output))?.[1] ?? 0);
   const failed = number("failing") || number("failed");
   const passed = number("passing") || number("passed");
+  const failures = failed > 0 ? [plain(output).slice(plain(output).lastIndexOf("failing")).slice(0, 4000)] : [];
   if (passed + failed === 0) say(`Hardhat ran no ${task} test.\n`);
-  return { passed, failed: exitCode === 0 && passed > 0 ? failed : Math.max(1, failed) };
+  return { passed, failed: exitCode === 0 && passed > 0 ? failed : Math.max(1, failed), failures };
 }
 
 function plain(text: string): string {
