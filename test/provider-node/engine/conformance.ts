@@ -294,8 +294,9 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
 
       it("stops it forking without end, and ends all that it forked", async () => {
         const marker = `bomb-${process.pid}-${Date.now()}`;
-        // The shell that forks gives up at the first refusal; what it forked stays.
-        const script = `(while :; do sh -c 'sleep 60; : ${marker}' & done); echo full; sleep 60; : ${marker}`;
+        // The shell that forks gives up at the first refusal; what it forked stays. The first process forks no more:
+        // were it refused too, it would end, and everything with it.
+        const script = `(while :; do sh -c 'sleep 60; : ${marker}' & done); echo full; exec sleep 60`;
         const spec = await started(script, { resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 16, gpus: 0 } });
         await eventually("it can fork no more", async () => (await bench.stdout(spec.name)) === "full\n", 30_000);
         const most = SANDBOX_POLICY.pidsLimit + 4; // those that watch have it on their command line too
