@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { ImageConfig } from "../image/unpack.ts";
 import { SECCOMP_POLICY } from "./bubblewrap-seccomp.ts";
+import { noGvisor } from "./errors.ts";
 import { checkSpec, containerPath, SANDBOX_POLICY, tmpMiB } from "./sandbox-policy.ts";
 import type { AttemptSpec } from "./types.ts";
 
@@ -54,6 +55,7 @@ export interface BubblewrapPlace {
  */
 export function bubblewrapPlan(spec: AttemptSpec, place: BubblewrapPlace): BubblewrapPlan {
   checkSpec(spec);
+  if (spec.isolation === "gvisor") throw noGvisor("bubblewrap");
   if (spec.resources.gpus > 0) {
     throw new MarketError("SPEC_REFUSED", "This node's engine cannot give GPUs to jobs.", {
       hint: "Ask for a node that offers them.",

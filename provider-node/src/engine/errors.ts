@@ -7,6 +7,13 @@ export function notImported(digest: string): MarketError {
   });
 }
 
+/** What an engine says that has no gVisor, of an attempt that asks for it: plain namespaces are not what was bought. */
+export function noGvisor(engine: string): MarketError {
+  return new MarketError("SPEC_REFUSED", `The ${engine} engine cannot run jobs in gVisor.`, {
+    hint: "Ask for a node with the trait isolation-gvisor.",
+  });
+}
+
 /** Why an engine cannot be released. */
 export function stillBusy(attempts: number): MarketError {
   return new MarketError("ENGINE_BUSY", `${attempts} attempts are not cleaned up yet.`, {

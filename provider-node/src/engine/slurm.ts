@@ -15,7 +15,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
 import { attemptRecords } from "./attempt-record.ts";
-import { notImported, stillBusy } from "./errors.ts";
+import { noGvisor, notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import { openLiveLog } from "./live-log.ts";
 import { policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
@@ -143,6 +143,7 @@ function createSlurmEngine(parts: Parts): Engine {
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
     if (known?.containerId || known?.end) return;
+    if (spec.isolation === "gvisor") throw noGvisor("Slurm");
     const imageId = images.idOf(spec.imageDigest);
     if (imageId === undefined) throw notImported(spec.imageDigest);
     await mustFit(spec, context);

@@ -219,6 +219,17 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       expect((await bench.engine.inspect("never-prepared", quiet)).phase).to.equal("absent");
     });
 
+    if (config.type !== "podman") {
+      it("refuses a job that asks for gVisor, rather than run it without", async () => {
+        const spec = bench.shell("echo ran > /out/ran", { isolation: "gvisor" });
+        const error = await bench.engine.prepare(spec, quiet).catch((thrown: unknown) => thrown);
+        expect(error).to.have.property("code", "SPEC_REFUSED");
+        expect(error).to.have.property("hint").that.includes("isolation-gvisor");
+        expect((await bench.engine.inspect(spec.name, quiet)).phase).to.equal("absent");
+        expect(tracesOf(bench, spec.name)).to.deep.equal([]);
+      });
+    }
+
     it("refuses to start in a folder that is not there, and can still be cleaned up", async () => {
       const spec = bench.shell("true", { workdir: "/no/such/folder" });
       await bench.engine.prepare(spec, quiet);
