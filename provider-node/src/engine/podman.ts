@@ -1,9 +1,9 @@
-import { readFileSync, rmSync, statfsSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
-import { z } from "zod";
 import { bootId } from "../boot-id.ts";
+import { freeBytesOf } from "../disk.ts";
 import { imageName } from "../image/name.ts";
 import { attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
@@ -12,6 +12,7 @@ import { notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import type { Made } from "./ledger.ts";
 import { openLiveLog } from "./live-log.ts";
+import { type ContainerInspect, inspectSchema } from "./podman-inspect.ts";
 import type { PodmanStore } from "./podman-store.ts";
 import { attemptHash, policyHash, runtimeArgs, SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
 import type { AttemptSpec, AttemptState, Context, Engine } from "./types.ts";
@@ -187,8 +188,8 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     const state = stateOf({
       status: found?.State.Status,
       exitCode: found?.State.ExitCode ?? 0,
-      startedAt: realDate(found?.State.StartedAt),
-      finishedAt: realDate(found?.State.FinishedAt),
+      startedAt: found?.State.StartedAt,
+      finishedAt: found?.State.FinishedAt,
       monitorAlive: found !== undefined && monitorAlive(found),
       startIntent: record.startIntent,
       bootId: bootId(),
@@ -292,8 +293,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     logs: async (name, context) => {
       const { folder, log, logPath } = placesOf(records.must(name).spec);
       await openVolume(log, context);
-      const { bavail, bsize } = statfsSync(log.mountPoint);
-      const full = bavail * bsize < 64 * 1024;
+      const full = freeBytesOf(log.mountPoint) < 64 * 1024;
       return splitLog(logPath, folder, { maxBytes: SANDBOX_POLICY.maxLogBytes, full });
     },
     liveLog: (name, stream) =>
@@ -330,21 +330,6 @@ function withGpus(spec: AttemptSpec, gpuDevices: readonly string[]): AttemptSpec
   return gpuDevices.length === 0 ? spec : { ...spec, gpuDevices };
 }
 
-const inspectSchema = z.array(
-  z.object({
-    Id: z.string(),
-    State: z.object({
-      Status: z.string(),
-      ExitCode: z.number(),
-      StartedAt: z.string(),
-      FinishedAt: z.string(),
-      ConmonPid: z.number().optional(),
-    }),
-    Config: z.object({ Labels: z.record(z.string(), z.string()) }),
-  }),
-);
-type ContainerInspect = z.infer<typeof inspectSchema>[number];
-
 function isUnstarted({ State }: ContainerInspect): boolean {
   return ["created", "configured", "initialized"].includes(State.Status);
 }
@@ -365,12 +350,6 @@ function isMonitor(pid: number, containerId: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** podman writes the year 1 for "never". */
-function realDate(text: string | undefined): Date | undefined {
-  const date = new Date(text ?? "");
-  return date.getUTCFullYear() > 1 ? date : undefined;
 }
 
 function engineError(doing: string, exitCode: number, stderr: string): MarketError {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { Inspected } from "./podman-inspect.ts";
 import type { AttemptState } from "./types.ts";
 import { stateOf } from "./verdict.ts";
 
@@ -20,25 +20,6 @@ export interface SlurmEnd {
   /** Undefined on cgroup v1. */
   oomKills: number | undefined;
 }
-
-/** podman writes the year 1 for "never". */
-const realDate = z
-  .string()
-  .transform((text) => new Date(text))
-  .transform((date) => (date.getUTCFullYear() > 1 ? date : undefined));
-
-/** What podman on the compute node said of the container, in `inspect.json`. */
-export const inspectedSchema = z.tuple([
-  z.object({
-    State: z.object({
-      Status: z.string(),
-      ExitCode: z.number(),
-      StartedAt: realDate,
-      FinishedAt: realDate,
-    }),
-  }),
-]);
-export type Inspected = z.infer<typeof inspectedSchema>[0];
 
 /** Everything that is known about one attempt, of which nobody can say how it ended but the compute node. */
 export interface SlurmAttemptFacts {

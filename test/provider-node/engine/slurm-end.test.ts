@@ -1,10 +1,6 @@
 import { expect } from "chai";
-import {
-  inspectedSchema,
-  readEnd,
-  type SlurmAttemptFacts,
-  slurmStateOf,
-} from "../../../provider-node/src/engine/slurm-end.ts";
+import { inspectedSchema } from "../../../provider-node/src/engine/podman-inspect.ts";
+import { readEnd, type SlurmAttemptFacts, slurmStateOf } from "../../../provider-node/src/engine/slurm-end.ts";
 
 const NOW = new Date("2026-06-01T12:00:00Z");
 const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
