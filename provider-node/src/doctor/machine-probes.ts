@@ -1,6 +1,7 @@
-import { constants, existsSync, mkdirSync, statfsSync } from "node:fs";
+import { constants, existsSync, mkdirSync } from "node:fs";
 import { access } from "node:fs/promises";
 import type { EngineConfig } from "../config/engine.ts";
+import { freeBytesOf } from "../disk.ts";
 import { detectCgroups } from "../engine/cgroup.ts";
 import { command } from "../engine/command.ts";
 import type { Context } from "../engine/types.ts";
@@ -54,8 +55,7 @@ function cgroupProbe(): Probe {
 
 function diskProbe(dataDir: string, minFreeBytes: number): Probe {
   mkdirSync(dataDir, { recursive: true });
-  const { bavail, bsize } = statfsSync(dataDir);
-  const free = bavail * bsize;
+  const free = freeBytesOf(dataDir);
   const ok = free >= minFreeBytes;
   return {
     name: "disk free",

@@ -1,10 +1,11 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type ImagePlace, openRegistry, openWebFile, openWebLayout, type Source } from "@berth/content";
 import { MarketError, type Spec } from "@berth/protocol";
 import { z } from "zod";
 import type { imagesSchema } from "../config/images.ts";
+import { freeBytesOf } from "../disk.ts";
 import type { Context } from "../log.ts";
 import { openBlobFolder } from "./blobs.ts";
 import { unpackArchive } from "./fetch/archive.ts";
@@ -106,10 +107,7 @@ export function openImages(options: ImagesOptions): Images {
   };
 
   const assertRoomFor = async (bytes: number) => {
-    const free = () => {
-      const { bavail, bsize } = statfsSync(dir);
-      return bavail * bsize - minFreeBytes;
-    };
+    const free = () => freeBytesOf(dir) - minFreeBytes;
     if (free() < bytes) await blobs.evict(0);
     if (free() >= bytes) return;
     throw new MarketError("DISK_LOW", `An image of ${bytes} bytes has no room beside the disk's reserve.`, {

@@ -1,4 +1,3 @@
-import { statfsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createOutbox, type Follower, followChain, type Outbox, sqliteOutboxStore } from "@berth/chain";
@@ -18,6 +17,7 @@ import { limitsFor } from "../core/offer.ts";
 import type { JobTools, Machine, Self } from "../core/ports.ts";
 import { progressOf } from "../core/progress.ts";
 import { hindrancesOf } from "../core/readiness.ts";
+import { freeBytesOf } from "../disk.ts";
 import type { NodeServer } from "../http/listen.ts";
 import { createLogGate } from "../http/log-gate.ts";
 import { createLogs } from "../http/logs.ts";
@@ -492,18 +492,12 @@ function phaseOf({ journal, runner, intake, now }: PhaseTools, jobId: JobId, rep
   };
 }
 
-function freeBytesOf(dir: string): number {
-  const { bavail, bsize } = statfsSync(dir);
-  return bavail * bsize;
-}
-
 function collectGarbage(config: Config, { content, machine, images, now }: JobTools, own: Context): void {
   const { signal, log } = own;
   const collect = async () => {
     const gone = await content.gc(now(), { signal });
     if (gone.blocks > 0) log.info(gone, "old content removed");
-    const { bavail, bsize } = statfsSync(config.dataDir);
-    const isTight = bavail * bsize < 2 * config.minFreeMiB * 2 ** 20;
+    const isTight = freeBytesOf(config.dataDir) < 2 * config.minFreeMiB * 2 ** 20;
     const dropped = await machine?.evictImages(isTight ? 0 : config.images.cacheMiB * 2 ** 20, own);
     if (dropped !== undefined && dropped.length > 0) log.info({ images: dropped }, "unused images removed");
     const blobBytes = await images.evict(isTight);

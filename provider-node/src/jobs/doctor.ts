@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import type { NodeLimits } from "@berth/protocol";
@@ -21,6 +21,7 @@ import { type Config, keyFileOf, need } from "../config.ts";
 import { defaultCapacity } from "../core/capacity.ts";
 import { type Check, failedBy, passed } from "../core/check.ts";
 import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
+import { freeBytesOf } from "../disk.ts";
 import { runProbes } from "../doctor/probes.ts";
 import type { Capability, Probe } from "../doctor/types.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
@@ -288,11 +289,10 @@ function ownCapacity(config: Config): Omit<Capacity, "gpus"> {
   );
   if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Omit<Capacity, "gpus">;
   mkdirSync(config.dataDir, { recursive: true, mode: 0o711 });
-  const { bavail, bsize } = statfsSync(engine.type === "slurm" ? engine.slurm.sharedDir : config.dataDir);
   const machine = defaultCapacity({
     processors: availableParallelism(),
     memoryBytes: totalmem(),
-    freeDiskBytes: bavail * bsize,
+    freeDiskBytes: freeBytesOf(engine.type === "slurm" ? engine.slurm.sharedDir : config.dataDir),
   });
   const measured = engine.type === "slurm" ? { ...machine, ...clusterCapacity(engine.slurm) } : machine;
   writeFileSync(file, `${JSON.stringify(measured)}\n`);

@@ -1,4 +1,3 @@
-import { statfsSync } from "node:fs";
 import type { Rpc } from "@berth/chain";
 import {
   type Deployment,
@@ -14,6 +13,7 @@ import { SUBMIT_GAS } from "../config/offers.ts";
 import type { Config } from "../config.ts";
 import { acceptedBy, type Capacity, makeOffer, namedBy } from "../core/offer.ts";
 import type { Self } from "../core/ports.ts";
+import { freeBytesOf } from "../disk.ts";
 import type { Context } from "../log.ts";
 import type { Quote } from "../policy/posted.ts";
 import { pricesFor } from "../policy/prices.ts";
@@ -142,11 +142,10 @@ export function traitsOf(proven: Proven, arch: string): Trait[] {
 }
 
 function standingOf({ config, database, proven, behindSince }: OfferingOptions) {
-  const { bavail, bsize } = statfsSync(config.dataDir);
   return {
     draining: isDraining(database),
     proven: proven(),
-    freeDiskBytes: bavail * bsize,
+    freeDiskBytes: freeBytesOf(config.dataDir),
     minFreeBytes: config.minFreeMiB * 2 ** 20,
     behindSince: behindSince(),
     nowMs: Date.now(),

@@ -1,4 +1,3 @@
-import { statfsSync } from "node:fs";
 import { mkdir, opendir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fetchContent, type Source } from "@berth/content";
@@ -7,6 +6,7 @@ import { attemptName } from "../core/attempt-name.ts";
 import { readSpec } from "../core/check-spec.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools, Machine } from "../core/ports.ts";
+import { freeBytesOf } from "../disk.ts";
 import type { AttemptSpec } from "../engine/types.ts";
 import { holdImage } from "../image/cache.ts";
 import type { Context } from "../log.ts";
@@ -95,8 +95,7 @@ async function inTime<T>(
 }
 
 function assertRoom({ stagingDir, minFreeBytes }: JobTools): void {
-  const { bavail, bsize } = statfsSync(stagingDir);
-  if (!(bavail * bsize < minFreeBytes)) return;
+  if (freeBytesOf(stagingDir) >= minFreeBytes) return;
   throw new MarketError("DISK_LOW", `Less than ${Math.round(minFreeBytes / 2 ** 20)} MiB of the disk are free.`, {
     hint: "Free some space, or lower maxContentMiB, images.cacheMiB or minFreeMiB.",
     retryable: true,

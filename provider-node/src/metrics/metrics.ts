@@ -1,10 +1,11 @@
-import { readFileSync, statfsSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { FollowerStatus } from "@berth/chain";
 import type { ContentStore } from "@berth/content";
 import { MIB } from "@berth/protocol";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Capacity } from "../core/offer.ts";
 import type { Hindrance } from "../core/readiness.ts";
+import { freeBytesOf } from "../disk.ts";
 import type { OfferingState } from "../store/offering-state.ts";
 import type { FigureReader } from "./figures.ts";
 import type { Held } from "./held.ts";
@@ -158,10 +159,7 @@ function addGauges(registry: Registry, sources: MetricsSources): void {
   one("content_bytes", "Bytes of the content store on disk", () => held().contentBytes);
   one("images", "Images in the engine's store", () => held().images);
   one("image_bytes", "Bytes of those images", () => held().imageBytes);
-  one("disk_free_bytes", "Free bytes of the disk with the data folder", () => {
-    const { bavail, bsize } = statfsSync(sources.dataDir);
-    return bavail * bsize;
-  });
+  one("disk_free_bytes", "Free bytes of the disk with the data folder", () => freeBytesOf(sources.dataDir));
   one("offers", "Offers that indexers have of this node", () => liveOffers(sources).length);
   gauge("offers_withheld", "Profiles that are not offered, with the reason; 1 each", ["profile", "reason"], () =>
     (sources.offering()?.withheld ?? []).map(({ profile, reason }) => ({
