@@ -4,6 +4,7 @@ export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fe
 export { createGateway } from "./gateway.ts";
 export type { OpenRequest } from "./http.ts";
 export { createKuboStore } from "./kubo-store.ts";
+export { type PieceReader, readPieces } from "./piece-reader.ts";
 export {
   type ImagePlace,
   type ImagePlaceOptions,

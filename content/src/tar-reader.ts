@@ -1,4 +1,5 @@
 import { MarketError } from "@berth/protocol";
+import { type PieceReader, readPieces } from "./piece-reader.ts";
 
 /** A regular file in an archive. Read `content` before the next one is asked for; what is left of it is skipped. */
 export interface TarFile {
@@ -16,7 +17,7 @@ const MAX_PAX_BYTES = 64 * 1024;
  * Throws SOURCE_ANSWERED when it is no archive, or a part of one.
  */
 export async function* readTar(stream: AsyncIterable<Uint8Array>): AsyncGenerator<TarFile> {
-  const input = bytesOf(stream);
+  const input = readPieces(stream, () => broken("ends in the middle"));
   let pax = new Map<string, string>();
   for (;;) {
     const header = await input.take(BLOCK);
@@ -34,65 +35,14 @@ export async function* readTar(stream: AsyncIterable<Uint8Array>): AsyncGenerato
     const left = { bytes };
     if (type === "0" || type === "\0") {
       const path = (pax.get("path") ?? nameOf(header)).replace(/^(\.\/)+/, "");
-      yield { path, bytes, content: contentOf(input, left) };
+      yield { path, bytes, content: input.content(left) };
     }
     await input.skip(left.bytes + padding);
     pax = new Map();
   }
 }
 
-type Input = ReturnType<typeof bytesOf>;
-
-/** A stream that can be taken in pieces. */
-function bytesOf(stream: AsyncIterable<Uint8Array>) {
-  const chunks = stream[Symbol.asyncIterator]();
-  let rest: Buffer = Buffer.alloc(0);
-  /** The next bytes, at most `most`; undefined at the end. */
-  const some = async (most: number): Promise<Buffer | undefined> => {
-    while (rest.length === 0) {
-      const { done, value } = await chunks.next();
-      if (done === true) return undefined;
-      rest = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-    }
-    const piece = rest.subarray(0, most);
-    rest = rest.subarray(piece.length);
-    return piece;
-  };
-  return {
-    some,
-    /** Exactly `bytes`; undefined when the stream ended before the first. */
-    async take(bytes: number): Promise<Buffer | undefined> {
-      const pieces: Buffer[] = [];
-      let left = bytes;
-      while (left > 0) {
-        const piece = await some(left);
-        if (piece === undefined && left === bytes) return undefined;
-        if (piece === undefined) throw broken("ends in the middle");
-        left -= piece.length;
-        pieces.push(piece);
-      }
-      return Buffer.concat(pieces);
-    },
-    async skip(bytes: number): Promise<void> {
-      for (let left = bytes; left > 0; ) {
-        const piece = await some(left);
-        if (piece === undefined) throw broken("ends in the middle");
-        left -= piece.length;
-      }
-    },
-  };
-}
-
-async function* contentOf(input: Input, left: { bytes: number }): AsyncGenerator<Uint8Array> {
-  while (left.bytes > 0) {
-    const piece = await input.some(left.bytes);
-    if (piece === undefined) throw broken("ends in the middle");
-    left.bytes -= piece.length;
-    yield piece;
-  }
-}
-
-async function documentOf(input: Input, bytes: number): Promise<Buffer> {
+async function documentOf(input: PieceReader, bytes: number): Promise<Buffer> {
   if (bytes > MAX_PAX_BYTES) throw broken("has a header that is too long");
   return (await input.take(bytes)) ?? Buffer.alloc(0);
 }

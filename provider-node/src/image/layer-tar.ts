@@ -1,3 +1,4 @@
+import { type PieceReader, readPieces } from "@berth/content";
 import { MarketError } from "@berth/protocol";
 
 export type LayerEntryType = "file" | "folder" | "link" | "hard-link" | "special";
@@ -39,16 +40,16 @@ const TYPES: Readonly<Record<string, LayerEntryType>> = {
  * @throws MarketError IMAGE_REFUSED when it is no archive, part of one, or uses what image tools do not write
  */
 export async function* readLayerTar(stream: AsyncIterable<Uint8Array>): AsyncGenerator<LayerEntry> {
-  const input = piecesOf(stream);
+  const input = readPieces(stream, () => refused("ends in the middle"));
   try {
     yield* entriesOf(input);
-    await input.drain();
+    await input.drain(); // every byte of the stream is hashed
   } finally {
     await input.close();
   }
 }
 
-async function* entriesOf(input: Input): AsyncGenerator<LayerEntry> {
+async function* entriesOf(input: PieceReader): AsyncGenerator<LayerEntry> {
   const common = new Map<string, string>();
   let extra = new Map<string, string>();
   for (;;) {
@@ -82,67 +83,11 @@ async function* entriesOf(input: Input): AsyncGenerator<LayerEntry> {
       gid: whole(said("gid") ?? numberAt(header, 116, 8)),
       modifiedAt: Math.max(0, Number.parseFloat(said("mtime") ?? String(numberAt(header, 136, 12))) || 0),
       bytes: left.bytes,
-      content: contentOf(input, left),
+      content: input.content(left),
     };
     // A hard link may repeat its file's size in the header, but never its bytes.
     if (type === "file") await input.skip(left.bytes + padding);
     extra = new Map();
-  }
-}
-
-type Input = ReturnType<typeof piecesOf>;
-
-function piecesOf(stream: AsyncIterable<Uint8Array>) {
-  const chunks = stream[Symbol.asyncIterator]();
-  let rest: Buffer = Buffer.alloc(0);
-  const some = async (most: number): Promise<Buffer | undefined> => {
-    while (rest.length === 0) {
-      const { done, value } = await chunks.next();
-      if (done === true) return undefined;
-      rest = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-    }
-    const piece = rest.subarray(0, most);
-    rest = rest.subarray(piece.length);
-    return piece;
-  };
-  return {
-    some,
-    /** Exactly `bytes`; undefined when the stream ended before the first. */
-    async take(bytes: number): Promise<Buffer | undefined> {
-      const pieces: Buffer[] = [];
-      for (let left = bytes; left > 0; ) {
-        const piece = await some(left);
-        if (piece === undefined && left === bytes) return undefined;
-        if (piece === undefined) throw refused("ends in the middle");
-        left -= piece.length;
-        pieces.push(piece);
-      }
-      return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
-    },
-    async skip(bytes: number): Promise<void> {
-      for (let left = bytes; left > 0; ) {
-        const piece = await some(left);
-        if (piece === undefined) throw refused("ends in the middle");
-        left -= piece.length;
-      }
-    },
-    /** To the end of the stream, whose every byte is hashed. */
-    async drain(): Promise<void> {
-      while ((await some(BLOCK * 1024)) !== undefined);
-    },
-    /** The stream holds a file, and an archive may be left in the middle. */
-    async close(): Promise<void> {
-      await chunks.return?.();
-    },
-  };
-}
-
-async function* contentOf(input: Input, left: { bytes: number }): AsyncGenerator<Uint8Array> {
-  while (left.bytes > 0) {
-    const piece = await input.some(left.bytes);
-    if (piece === undefined) throw refused("ends in the middle");
-    left.bytes -= piece.length;
-    yield piece;
   }
 }
 
