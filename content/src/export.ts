@@ -7,25 +7,30 @@ import { diskError, errnoOf } from "./block-files.ts";
 import type { BlockStore, ExportOptions, Progress } from "./store.ts";
 import { repeated, walkTree } from "./walk.ts";
 
-/**
- * Writes the file or folder `root` to `target` under a temporary name beside it, then renames: it appears whole or not at
- * all. Errors: see `ContentStore.exportTo`.
- */
+/** Writes the file or folder `root` to `target`: it appears whole or not at all. Errors: see `ContentStore.exportTo`. */
 export async function exportTo(
   blocks: BlockStore,
   root: CID,
   target: string,
   options: ExportOptions,
 ): Promise<Progress> {
+  return await writeWhole(target, (part) => writeTree(blocks, root, part, options));
+}
+
+/**
+ * Lets `write` make a file or folder under a name of its own beside `target`, then renames it: it appears whole or not at
+ * all. Throws TARGET_EXISTS when `target` is there and is no empty folder.
+ */
+export async function writeWhole<T>(target: string, write: (part: string) => Promise<T>): Promise<T> {
   const path = resolve(target);
   await assertFree(path);
   await mkdir(dirname(path), { recursive: true });
   const part = join(dirname(path), `.${basename(path).slice(0, 100)}.${randomUUID()}.part`);
   try {
-    const progress = await writeTree(blocks, root, part, options);
+    const written = await write(part);
     await rmdir(path).catch(ignoreAbsent);
     await rename(part, path);
-    return progress;
+    return written;
   } catch (error) {
     await rm(part, { recursive: true, force: true });
     throw diskError(error);

@@ -1,9 +1,12 @@
 export { addStream, UNIXFS_PROFILE } from "./add.ts";
 export { openEmbeddedStore } from "./embedded-store.ts";
+export { writeWhole } from "./export.ts";
 export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fetch.ts";
 export { createGateway } from "./gateway.ts";
 export type { OpenRequest } from "./http.ts";
 export { createKuboStore } from "./kubo-store.ts";
+export { MAX_DEPTH, MAX_PATH_BYTES } from "./limits.ts";
+export { isSafeName } from "./names.ts";
 export { type PieceReader, readPieces } from "./piece-reader.ts";
 export {
   type ImagePlace,
@@ -28,3 +31,4 @@ export type {
   Progress,
 } from "./store.ts";
 export { readTar, type TarFile } from "./tar-reader.ts";
+export { TAR_END, type TarEntry, tarHeader, tarPadding } from "./tar-writer.ts";

@@ -84,6 +84,8 @@ export interface ContentStore {
   size(cid: string, options?: CallOptions): Promise<number>;
   /** A file's content. Throws CONTENT_TOO_LARGE, CONTENT_NOT_FOUND, CONTENT_INVALID (a folder). */
   getBytes(cid: string, options: CallOptions & { maxBytes: number }): Promise<Uint8Array>;
+  /** A file's content, one block after the other. Throws as `getBytes`. */
+  read(cid: string, options: CallOptions & { maxBytes: number }): AsyncIterable<Uint8Array>;
   /**
    * Reads the file or folder as `exportTo` would write it, and writes nothing: what passes here can be exported.
    * Throws CONTENT_UNSAFE, CONTENT_TOO_LARGE, CONTENT_NOT_FOUND, CONTENT_INVALID.

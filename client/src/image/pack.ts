@@ -5,8 +5,8 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
+import { TAR_END, type TarEntry, tarHeader, tarPadding } from "@berth/content";
 import { MarketError } from "@berth/protocol";
-import { TAR_END, type TarEntry, tarHeader, tarPadding } from "./tar.ts";
 
 export interface PackOptions {
   /** The folder that becomes the image's root. */

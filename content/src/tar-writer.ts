@@ -1,4 +1,4 @@
-/** One entry of a layer. Owner is always root and time always 0, so that equal trees give equal bytes. */
+/** One entry of an archive. Owner is always root and time always 0, so that equal trees give equal bytes. */
 export interface TarEntry {
   /** Relative, without a leading "./"; a folder has no trailing slash here. */
   path: string;
