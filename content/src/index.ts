@@ -2,20 +2,15 @@ export { addStream, UNIXFS_PROFILE } from "./add.ts";
 export { openEmbeddedStore } from "./embedded-store.ts";
 export { writeWhole } from "./export.ts";
 export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fetch.ts";
+export { readBody } from "./follow.ts";
 export { createGateway } from "./gateway.ts";
 export type { OpenRequest } from "./http.ts";
 export { createKuboStore } from "./kubo-store.ts";
 export { MAX_DEPTH, MAX_PATH_BYTES } from "./limits.ts";
 export { isSafeName } from "./names.ts";
 export { type PieceReader, readPieces } from "./piece-reader.ts";
-export {
-  type ImagePlace,
-  type ImagePlaceOptions,
-  openRegistry,
-  openWebFile,
-  openWebLayout,
-  readBody,
-} from "./registry.ts";
+export { type ImagePlace, openRegistry, openWebFile, openWebLayout } from "./registry.ts";
+export type { RegistryAccount } from "./registry-login.ts";
 export { type Gateway, startGateway } from "./start-gateway.ts";
 export type {
   Added,

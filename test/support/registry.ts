@@ -24,6 +24,8 @@ export interface TestRegistry {
 export interface RegistryMood {
   /** Ask for a token, and take only the one that the token service gave. */
   asksForToken?: boolean;
+  /** Ask for this account, as `user:password` or `token`: at the token service where there is one, else for each request. */
+  account?: string;
   /** Where a blob is to be fetched instead. */
   redirectBlob?: (digest: string) => string;
   /** Does something of its own with a request and returns true, or leaves it be. */
@@ -56,7 +58,9 @@ export async function startRegistry(
   function answer({ url: path = "", headers }: IncomingMessage, response: ServerResponse): void {
     requests.push({ path, authorization: headers.authorization });
     if (mood.mischief?.(path, response) === true) return;
+    const isKnown = mood.account === undefined || headers.authorization === authorizationOf(mood.account);
     if (path.startsWith("/token")) {
+      if (!isKnown) return void response.writeHead(401).end();
       const { searchParams } = new URL(path, url);
       const isRight =
         searchParams.get("scope") === `repository:${REPOSITORY}:pull` && searchParams.get("service") === host;
@@ -66,6 +70,10 @@ export async function startRegistry(
     if (mood.asksForToken === true && headers.authorization !== `Bearer ${TOKEN}`) {
       const challenge = `Bearer realm="${url}/token",service="${host}",scope="repository:${REPOSITORY}:pull"`;
       response.writeHead(401, { "WWW-Authenticate": challenge }).end();
+      return;
+    }
+    if (mood.asksForToken !== true && !isKnown) {
+      response.writeHead(401, { "WWW-Authenticate": `Basic realm="${host}"` }).end();
       return;
     }
     const [, kind, reference = ""] = /^\/v2\/team\/app\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? [];
@@ -100,6 +108,11 @@ export async function startRegistry(
       server.closeAllConnections();
     },
   };
+}
+
+/** `user:password` goes as Basic, anything else as a token. */
+export function authorizationOf(account: string): string {
+  return account.includes(":") ? `Basic ${Buffer.from(account).toString("base64")}` : `Bearer ${account}`;
 }
 
 export function digestOf(bytes: Uint8Array | string): string {

@@ -4,6 +4,23 @@ import { path } from "./fields.ts";
 
 const absolute = path.refine(isAbsolute, "must be an absolute path");
 
+/** A registry that knows this node: whose name it gives, and for what. Each file holds one line, for its owner only. */
+const accountSchema = z
+  .strictObject({
+    usernameFile: absolute.optional(),
+    passwordFile: absolute.optional(),
+    /** A token that the registry takes as it is; in place of the other two. */
+    tokenFile: absolute.optional(),
+    /** The repositories that the account is used for; `*` is any text. Absent: all that jobs name. */
+    repositories: z.array(z.string().min(1).max(255)).min(1).max(64).default(["*"]),
+  })
+  .refine(
+    ({ usernameFile, passwordFile, tokenFile }) =>
+      (usernameFile === undefined) === (passwordFile === undefined) &&
+      (usernameFile === undefined) !== (tokenFile === undefined),
+    "must have a usernameFile and a passwordFile, or a tokenFile",
+  );
+
 /** Where images may come from, how many are kept, and whose signatures they need. */
 export const imagesSchema = z.strictObject({
   /** Images that no job needs are dropped, least recently used first, when all of them have more MiB than this. */
@@ -14,6 +31,10 @@ export const imagesSchema = z.strictObject({
   shareSeconds: z.int().min(0).max(31_536_000).default(3600),
   /** Folders with OCI layouts of the operator's own: asked before any place that a job names. */
   files: z.array(absolute).max(32).default([]),
+  /** Accounts at registries, by `HOST` or `HOST:PORT`. Registries that are not named are read as anyone may. */
+  registries: z
+    .record(z.string().regex(/^[a-z0-9.-]{1,253}(:[0-9]{1,5})?$/, "must be HOST or HOST:PORT"), accountSchema)
+    .default({}),
   /** Not empty: only images with a signature that one of these rules accepts are run. */
   policy: z
     .array(

@@ -7,6 +7,7 @@ import { z } from "zod";
 import type { imagesSchema } from "../config/images.ts";
 import { freeBytesOf } from "../disk.ts";
 import type { Context } from "../log.ts";
+import { openAccounts } from "./accounts.ts";
 import { openBlobFolder } from "./blobs.ts";
 import { unpackArchive } from "./fetch/archive.ts";
 import { findLayout, openFolder } from "./fetch/file.ts";
@@ -77,10 +78,11 @@ const settledCodes = [
 ];
 const envelopeSchema = z.object({ payload: z.base64(), signature: z.base64() });
 
-/** Opens the images' own folder. Throws CONFIG_INVALID when a key of the policy cannot be read. */
+/** Opens the images' own folder. Throws CONFIG_* when a key of the policy or the file of an account cannot be used. */
 export function openImages(options: ImagesOptions): Images {
   const { dir, settings, allowPrivate, minFreeBytes, stallMs } = options;
   const policy = loadSignaturePolicy(settings.policy);
+  const accounts = openAccounts(settings.registries);
   const blobs = openBlobFolder(join(dir, "blobs"));
   const signatures = join(dir, "signatures");
   mkdirSync(signatures, { recursive: true });
@@ -117,7 +119,7 @@ export function openImages(options: ImagesOptions): Images {
   };
 
   const placeOf = (source: string): ImagePlace | undefined => {
-    if (source.startsWith("oci:")) return openRegistry(source, web);
+    if (source.startsWith("oci:")) return openRegistry(source, { ...web, account: accounts.for(source) });
     return source.endsWith("/") ? openWebLayout(source, web) : undefined;
   };
 

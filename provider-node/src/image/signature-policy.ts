@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { MarketError } from "@berth/protocol";
 import { z } from "zod";
 import type { imagesSchema } from "../config/images.ts";
+import { patternOf } from "./pattern.ts";
 
 /** A signature over an image's digest, as cosign makes it. */
 export interface ImageSignature {
@@ -58,12 +59,6 @@ function payloadOf(payload: Uint8Array): z.infer<typeof payloadSchema>["critical
   } catch {
     return undefined;
   }
-}
-
-/** `*` is any text, everything else is itself. */
-function patternOf(match: string): RegExp {
-  const plain = match.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}/-]/g, "\\$&"));
-  return new RegExp(`^${plain.join("[^]*")}$`);
 }
 
 function readKey(file: string): KeyObject {

@@ -25,6 +25,7 @@ import { freeBytesOf } from "../disk.ts";
 import { runProbes } from "../doctor/probes.ts";
 import type { Capability, Probe } from "../doctor/types.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
+import { accountChecks } from "../image/accounts.ts";
 import type { Context } from "../log.ts";
 import { probeMesh } from "../mesh/probe.ts";
 
@@ -55,10 +56,9 @@ export interface Diagnosis {
 /** Tries everything that this node needs, on this machine and on the chain. Never throws for what it finds. */
 export async function diagnose(config: Config, context: Context): Promise<Diagnosis> {
   const machine = await machineChecks(config, context);
-  const chain = await chainChecks(config, context);
-  const checks = [...machine.checks, ...chain];
-  const ok = machine.proven.containers && chain.every(({ status }) => status !== "fail");
-  return { checks, proven: machine.proven, ok };
+  const others = [...accountChecks(config.images.registries), ...(await chainChecks(config, context))];
+  const ok = machine.proven.containers && others.every(({ status }) => status !== "fail");
+  return { checks: [...machine.checks, ...others], proven: machine.proven, ok };
 }
 
 export interface MachineDiagnosis {
