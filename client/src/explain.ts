@@ -1,11 +1,11 @@
 import type { Misfit } from "@berth/protocol";
 
 /** How a misfit reads: what the offers have or do, and in which unit. */
-const words: Record<string, { says: (wanted: string) => string; best?: "largest" | "smallest"; unit?: string }> = {
+const words: Record<string, { says: (wanted: string) => string; best?: "largest" | "smallest"; lists?: true }> = {
   cpuMilli: { says: (wanted) => `have less CPU than ${cores(wanted)} cores`, best: "largest" },
   memoryMiB: { says: (wanted) => `have less memory than ${wanted} MiB`, best: "largest" },
   diskMiB: { says: (wanted) => `have less disk than ${wanted} MiB`, best: "largest" },
-  gpus: { says: (wanted) => `have fewer than ${wanted} GPUs`, best: "largest" },
+  gpus: { says: (wanted) => (wanted === "1" ? "have no GPU" : `have fewer than ${wanted} GPUs`), best: "largest" },
   maxSeconds: { says: (wanted) => `take no job of ${wanted} s`, best: "largest" },
   submitWindow: { says: (wanted) => `want more time than ${wanted} s to hand in a result`, best: "smallest" },
   challengeWindow: { says: (wanted) => `do not wait ${wanted} s for their money`, best: "largest" },
@@ -17,8 +17,8 @@ const words: Record<string, { says: (wanted: string) => string; best?: "largest"
   operators: { says: () => "are of other operators than those named" },
   requester: { says: () => "serve another requester only" },
   expiresAt: { says: () => "have expired" },
-  region: { says: () => "are in another region" },
-  gpuModel: { says: () => "have another GPU model" },
+  region: { says: (wanted) => `have another region than ${wanted}`, lists: true },
+  gpuModel: { says: (wanted) => `have another GPU model than ${wanted}`, lists: true },
   verifier: { says: () => "accept another verifier" },
   arbiter: { says: () => "accept another arbiter" },
 };
@@ -48,7 +48,14 @@ function reason(field: string, group: readonly Lack[]): string {
   const [first] = group as [Lack];
   const word = words[field] ?? { says: (wanted: string) => `do not fit in ${field} (${wanted})` };
   const says = `${group.length} ${word.says(first.wanted)}`;
+  if (word.lists) return `${says} (found ${namesIn(group)})`;
   return word.best === undefined ? says : `${says} (${word.best} ${shown(field, extreme(group, word.best))})`;
+}
+
+/** At most five of them: there may be as many as offers. */
+function namesIn(group: readonly Lack[]): string {
+  const names = [...new Set(group.map(({ has }) => has || "none"))].sort();
+  return names.length > 5 ? `${names.slice(0, 5).join(", ")}, …` : names.join(", ");
 }
 
 function extreme(group: readonly Lack[], best: "largest" | "smallest"): string {

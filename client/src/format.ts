@@ -1,5 +1,5 @@
-import { MarketError } from "@berth/protocol";
-import { formatUnits, parseUnits } from "viem";
+import { MarketError, ZERO_BYTES32 } from "@berth/protocol";
+import { formatUnits, type Hex, hexToString, parseUnits } from "viem";
 
 /** A token as people see it. */
 export interface TokenInfo {
@@ -38,6 +38,11 @@ export function formatBytes(bytes: number): string {
   const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
   const value = bytes / 1024 ** power;
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
+}
+
+/** The text of a GPU model or a region, as orders carry it; empty for none. It is a stranger's. */
+export function bytes32ToText(bytes32: Hex): string {
+  return bytes32 === ZERO_BYTES32 ? "" : hexToString(bytes32, { size: 32 });
 }
 
 /** The first and last digits of a hash or address: enough to recognise it. */

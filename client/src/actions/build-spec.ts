@@ -13,10 +13,14 @@ export interface SpecOptions {
   cpuMilli?: number | undefined;
   memoryMiB?: number | undefined;
   diskMiB?: number | undefined;
+  /** Whole GPUs. */
+  gpus?: number | undefined;
   /** The longest run. */
   runSeconds?: number | undefined;
   /** From the match until the command runs, fetching included. */
   startSeconds?: number | undefined;
+  /** What stands between the command and the node's kernel. */
+  isolation?: Spec["isolation"] | undefined;
   attestation?: Spec["attestation"] | undefined;
   /** May the command be started again after a crash of the machine? */
   idempotent?: boolean | undefined;
@@ -28,6 +32,8 @@ export const specDefaults = {
   cpuMilli: 1000,
   memoryMiB: 512,
   diskMiB: 512,
+  gpus: 0,
+  isolation: "container",
   runSeconds: 600,
   startSeconds: 300,
   outputsPath: "/out",
@@ -56,14 +62,14 @@ export function buildSpec(options: SpecOptions): Spec {
       cpuMilli: options.cpuMilli ?? specDefaults.cpuMilli,
       memoryMiB: options.memoryMiB ?? specDefaults.memoryMiB,
       diskMiB,
-      gpus: 0,
+      gpus: options.gpus ?? specDefaults.gpus,
     },
     network: { mode: "none" },
     timeouts: {
       startSeconds: options.startSeconds ?? specDefaults.startSeconds,
       runSeconds: options.runSeconds ?? specDefaults.runSeconds,
     },
-    isolation: "container",
+    isolation: options.isolation ?? specDefaults.isolation,
     idempotent: options.idempotent ?? false,
     verification: "optimistic",
     attestation: options.attestation ?? "none",

@@ -16,7 +16,7 @@ import {
 } from "@berth/protocol";
 import type { Address } from "viem";
 import { explainMisfits, type Lack } from "../explain.ts";
-import { formatMoney, type TokenInfo } from "../format.ts";
+import { bytes32ToText, formatMoney, type TokenInfo } from "../format.ts";
 import type { ListedOffer } from "../indexer.ts";
 import { traitsOf } from "./build-spec.ts";
 
@@ -33,6 +33,8 @@ export interface Wishes {
   /** Token units. Absent: the deposit, or less where the offers chosen put up less. */
   bond?: bigint | undefined;
   region?: string | undefined;
+  /** What the GPUs must be called, of those offers that have some. */
+  gpuModel?: string | undefined;
   /** The only operators that may take it. Absent: any. */
   operators?: readonly Address[] | undefined;
 }
@@ -58,10 +60,11 @@ const HEADROOM_PERCENT = 150n;
 
 /**
  * The cheapest offers for a spec, one for each replica and operator, and request terms that suit them. Pure.
- * Throws NO_OFFER_FITS with the reasons, grouped.
+ * Throws NO_OFFER_FITS with the reasons, grouped; GPUS_MISSING, GPUS_IN_GVISOR.
  */
 export function estimate(spec: Spec, wishes: Wishes, offers: readonly ListedOffer[], now: number): Estimate {
   const { replicas = 1, maxPrice } = wishes;
+  assertGpus(spec, wishes);
   const quotes = offers.map((listed) => quote(spec, wishes, listed, now));
   const fitting = quotes.filter(({ lacks }) => lacks.length === 0).sort((a, b) => compare(a.deposit, b.deposit));
   const byOperator = new Map<string, (typeof fitting)[number]>();
@@ -87,8 +90,12 @@ export function estimate(spec: Spec, wishes: Wishes, offers: readonly ListedOffe
   };
 }
 
-/** Terms without any offer to go by: what a request says when it is posted without an indexer. Throws PRICE_MISSING. */
+/**
+ * Terms without any offer to go by: what a request says when it is posted without an indexer.
+ * Throws PRICE_MISSING, GPUS_MISSING, GPUS_IN_GVISOR.
+ */
 export function blindTerms(spec: Spec, wishes: Wishes): Estimate["terms"] {
+  assertGpus(spec, wishes);
   if (wishes.maxPrice === undefined) {
     throw new MarketError("PRICE_MISSING", "Without an indexer there are no offers to take a price from.", {
       hint: "Say what the job may cost with --max-price, or give an indexer.",
@@ -138,7 +145,7 @@ function termsFor(
     replicas: 1,
     ...resources,
     traits: traitsToMask(traitsOf(spec, wishes.architecture)),
-    gpuModel: ZERO_BYTES32,
+    gpuModel: wishes.gpuModel === undefined ? ZERO_BYTES32 : textToBytes32(wishes.gpuModel),
     region: wishes.region === undefined ? ZERO_BYTES32 : textToBytes32(wishes.region),
     maxSeconds: timeouts.runSeconds,
     acceptWindow: ACCEPT_SECONDS,
@@ -174,9 +181,27 @@ function asRequest(terms: Estimate["terms"]): Request {
   return { ...terms, specHash: ZERO_BYTES32, openUntil: 0, nonce: ZERO_BYTES32 };
 }
 
-/** Masks become names. */
+/** What no offer of this market can mean: known before anybody is asked for one. */
+function assertGpus({ resources, isolation }: Spec, { gpuModel }: Wishes): void {
+  if (resources.gpus === 0 && gpuModel !== undefined) {
+    throw new MarketError("GPUS_MISSING", `GPUs of the model "${gpuModel}" are asked for, but no GPU.`, {
+      hint: "Say how many with --gpus, or with resources.gpus of the spec.",
+    });
+  }
+  if (resources.gpus > 0 && isolation === "gvisor") {
+    throw new MarketError("GPUS_IN_GVISOR", "Jobs in gVisor get no GPUs.", {
+      hint: "Leave the GPUs out, or take --isolation container.",
+    });
+  }
+}
+
+/** Masks become names, and words of 32 bytes their texts. */
 function readable(lack: Lack, terms: Estimate["terms"], offer: Offer): Lack {
-  if (lack.field !== "traits") return lack;
+  const { field } = lack;
+  if (field === "gpuModel" || field === "region") {
+    return { ...lack, wanted: bytes32ToText(terms[field]), has: bytes32ToText(offer[field]) };
+  }
+  if (field !== "traits") return lack;
   return { ...lack, wanted: maskToTraits(terms.traits & ~offer.traits).join(", ") };
 }
 

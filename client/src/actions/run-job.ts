@@ -66,6 +66,7 @@ export interface RunOptions extends FinishOptions {
   maxPrice?: bigint | undefined;
   bond?: bigint | undefined;
   region?: string | undefined;
+  gpuModel?: string | undefined;
   challengeSeconds?: number | undefined;
   /** The only operators that may take it. Absent: any. */
   operators?: readonly Address[] | undefined;
@@ -257,7 +258,7 @@ async function settleTerms(
   context: Context,
 ): Promise<{ terms: Estimate["terms"]; found: Estimate | undefined }> {
   const token = await tokenOf(client, options.token);
-  const { replicas, maxPrice, bond, region, challengeSeconds, operators } = options;
+  const { replicas, maxPrice, bond, region, gpuModel, challengeSeconds, operators } = options;
   if (operators !== undefined) indexerOf(client); // who matches must have the list from somewhere
   const requester = walletOf(client).address;
   const wishes: Wishes = {
@@ -268,6 +269,7 @@ async function settleTerms(
     maxPrice,
     bond,
     region,
+    gpuModel,
     challengeSeconds,
     operators,
   };

@@ -37,6 +37,14 @@ export function addresses(text: string): Address[] {
   return [...new Set(listed)] as Address[];
 }
 
+/** A name as orders carry it: in 32 bytes. */
+export function label(text: string): string {
+  if (!/^[\x21-\x7e]([\x20-\x7e]{0,30}[\x21-\x7e])?$/.test(text)) {
+    throw new InvalidArgumentError("It must be 1 to 32 ASCII characters.");
+  }
+  return text;
+}
+
 /** Collects `K=V` flags. */
 export function variable(text: string, before: Record<string, string>): Record<string, string> {
   const at = text.indexOf("=");

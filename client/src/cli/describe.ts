@@ -1,7 +1,7 @@
-import { MODE, maskToTraits, X18 } from "@berth/protocol";
+import { MODE, maskToTraits, type Offer, X18 } from "@berth/protocol";
 import type { Job } from "../actions/get-job.ts";
 import type { RunReport } from "../actions/run-job.ts";
-import { formatMoney, formatSeconds, type TokenInfo } from "../format.ts";
+import { bytes32ToText, formatMoney, formatSeconds, type TokenInfo } from "../format.ts";
 import type { ListedOffer } from "../indexer.ts";
 import { checkLines, table } from "./output.ts";
 
@@ -43,7 +43,7 @@ export function describeJob(
     ...(request === null ? [] : [["price limit", formatMoney(request.maxPrice, token)]]),
     [
       "asks for",
-      `${order.cpuMilli / 1000} cores, ${order.memoryMiB} MiB memory, ${order.diskMiB} MiB disk, ${formatSeconds(order.maxSeconds)}`,
+      `${order.cpuMilli / 1000} cores, ${order.memoryMiB} MiB memory, ${order.diskMiB} MiB disk, ${order.gpus > 0 ? `${order.gpus} GPUs, ` : ""}${formatSeconds(order.maxSeconds)}`,
     ],
     ...(request === null ? [] : [["open until", time(request.openUntil)]]),
   ];
@@ -80,6 +80,7 @@ export function describeOffers(offers: readonly ListedOffer[], token: TokenInfo,
     `${offer.cpuMilli / 1000}`,
     `${offer.memoryMiB}`,
     `${offer.diskMiB}`,
+    gpusOf(offer),
     hourly(offer.cpuRateX18, 1000n),
     hourly(offer.memoryRateX18, 1024n),
     formatMoney(offer.baseCharge, { ...token, symbol: "" }).trim(),
@@ -92,6 +93,7 @@ export function describeOffers(offers: readonly ListedOffer[], token: TokenInfo,
     "cores",
     "MiB",
     "disk MiB",
+    "GPUs",
     `${token.symbol}/core h`,
     `${token.symbol}/GiB h`,
     "base",
@@ -100,6 +102,10 @@ export function describeOffers(offers: readonly ListedOffer[], token: TokenInfo,
     "traits",
   ];
   return table(rows, head);
+}
+
+function gpusOf({ gpus, gpuModel }: Pick<Offer, "gpus" | "gpuModel">): string {
+  return gpus === 0 ? "" : `${gpus} ${bytes32ToText(gpuModel)}`.trim();
 }
 
 function time(seconds: number): string {

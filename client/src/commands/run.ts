@@ -8,7 +8,7 @@ import { specDefaults } from "../actions/build-spec.ts";
 import { checkImageReference } from "../actions/resolve-image.ts";
 import { type RunOptions, type RunReport, resumeJob, runJob } from "../actions/run-job.ts";
 import { tokenOf } from "../chain-reads.ts";
-import { addresses, cores, parseJobId, several, variable, whole } from "../cli/arguments.ts";
+import { addresses, cores, label, parseJobId, several, variable, whole } from "../cli/arguments.ts";
 import { confirm } from "../cli/confirm.ts";
 import { describeRun } from "../cli/describe.ts";
 import { exitCodes, exitCodesHelp } from "../cli/exit-codes.ts";
@@ -22,6 +22,9 @@ interface RunFlags extends GlobalFlags {
   cpu?: number;
   memory?: number;
   disk?: number;
+  gpus?: number;
+  gpuModel?: string;
+  isolation?: Spec["isolation"];
   maxSeconds?: number;
   startSeconds?: number;
   env: Record<string, string>;
@@ -62,6 +65,14 @@ export function addRun(program: Command, run: Runner): void {
     .option("--cpu <cores>", `cores, like 0.5 (default ${specDefaults.cpuMilli / 1000})`, cores)
     .option("--memory <MiB>", `memory (default ${specDefaults.memoryMiB})`, whole("MiB", 8))
     .option("--disk <MiB>", `disk (default ${specDefaults.diskMiB})`, whole("MiB"))
+    .option("--gpus <n>", "whole GPUs (default 0)", whole("GPUs"))
+    .option("--gpu-model <name>", "only GPUs that offers call this: `berth offers` lists them", label)
+    .addOption(
+      new Option(
+        "--isolation <class>",
+        `what keeps the job from the node's kernel (default ${specDefaults.isolation})`,
+      ).choices(["container", "gvisor"]),
+    )
     .option(
       "--max-seconds <s>",
       `the longest run that is paid (default ${specDefaults.runSeconds})`,
@@ -83,7 +94,7 @@ export function addRun(program: Command, run: Runner): void {
     )
     .option("--max-price <amount>", "the most to pay for all replicas, like 1.5")
     .option("--bond <amount>", "stake that the node puts up")
-    .option("--region <name>", "only nodes that say they are there")
+    .option("--region <name>", "only nodes that say they are there", label)
     .option("--replicas <n>", "run on this many operators (default 1)", whole("replicas", 1))
     .option("--operators <addresses>", "only these operators, separated by commas", addresses)
     .option("--open-seconds <s>", "how long to wait for a match", whole("seconds", 1))
@@ -174,6 +185,7 @@ async function runOptions(
     maxPrice: money(flags.maxPrice),
     bond: money(flags.bond),
     region: flags.region,
+    gpuModel: flags.gpuModel,
     challengeSeconds: flags.challengeSeconds,
     openSeconds: flags.openSeconds,
     post: flags.post,
@@ -211,6 +223,8 @@ function specFlags(flags: RunFlags, command: string[]): Exclude<RunOptions["spec
     cpuMilli: flags.cpu,
     memoryMiB: flags.memory,
     diskMiB: flags.disk,
+    gpus: flags.gpus,
+    isolation: flags.isolation,
     runSeconds: flags.maxSeconds,
     startSeconds: flags.startSeconds,
     attestation: flags.attest,

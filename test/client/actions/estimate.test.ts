@@ -5,6 +5,7 @@ import {
   misfits,
   type Offer,
   type Request,
+  textToBytes32,
   traitsToMask,
   ZERO_BYTES32,
 } from "@berth/protocol";
@@ -84,6 +85,47 @@ describe("estimate", () => {
     expect(message).to.equal(
       "No offer fits this job: 2 offers, 0 fit: 2 have less memory than 200000 MiB (largest 4096).",
     );
+  });
+
+  it("asks for GPUs of a model, and says which there are", () => {
+    const gpus = buildSpec({ image, gpus: 2 });
+    const with2 = (model: string, digit: string) =>
+      listed({ gpus: 2, gpuModel: textToBytes32(model), operator: operator(digit) });
+    const offers = [listed(), with2("l40s", "3"), with2("h100", "4"), with2("", "5")];
+    const found = estimate(gpus, { ...wishes, gpuModel: "h100" }, offers, NOW);
+    expect(found.offers).to.deep.equal([offers[2]]);
+    expect(found.terms).to.include({ gpus: 2, gpuModel: textToBytes32("h100") });
+    expect(estimate(gpus, wishes, offers, NOW).terms.gpuModel).to.equal(ZERO_BYTES32);
+    expect(refusal(() => estimate(gpus, { ...wishes, gpuModel: "a100" }, offers, NOW)).message).to.include(
+      "3 have another GPU model than a100 (found h100, l40s, none); 1 have fewer than 2 GPUs (largest 0)",
+    );
+    const one = buildSpec({ image, gpus: 1 });
+    expect(refusal(() => estimate(one, wishes, [listed()], NOW)).message).to.include("1 have no GPU (largest 0)");
+    expect(refusal(() => estimate(spec, { ...wishes, region: "mars" }, [listed()], NOW)).message).to.include(
+      "1 have another region than mars (found none)",
+    );
+  });
+
+  it("asks for gVisor of those that proved it", () => {
+    const gvisor = buildSpec({ image, isolation: "gvisor" });
+    const proved = listed({ traits: traitsToMask(["arch-amd64", "isolation-container", "isolation-gvisor"]) });
+    expect(estimate(gvisor, wishes, [listed(), proved], NOW).offers).to.deep.equal([proved]);
+    expect(refusal(() => estimate(gvisor, wishes, [listed()], NOW)).message).to.include(
+      "1 lack a trait: isolation-gvisor",
+    );
+  });
+
+  it("asks nobody for what no node can do", () => {
+    const both = buildSpec({ image, isolation: "gvisor", gpus: 1 });
+    for (const [code, run] of [
+      ["GPUS_IN_GVISOR", () => estimate(both, wishes, [], NOW)],
+      ["GPUS_IN_GVISOR", () => blindTerms(both, { ...wishes, maxPrice: 1n })],
+      ["GPUS_MISSING", () => estimate(spec, { ...wishes, gpuModel: "h100" }, [], NOW)],
+    ] as const) {
+      const error = refusal(run);
+      expect(error.code).to.equal(code);
+      expect(error.hint).to.match(/--isolation container|--gpus/);
+    }
   });
 
   it("counts each offer once, under its first reason", () => {

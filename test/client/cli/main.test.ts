@@ -145,6 +145,9 @@ describe("berth", function () {
     await fails(2, ["run", image, "--spec", spec, "--memory", "9", "--yes"], '"memoryMiB" cannot be given beside it');
     await fails(2, ["run", "alpine:3", "--yes"], "a tag can be moved", "skopeo copy docker://alpine:3");
     await fails(2, ["run", image, "--cpu", "many", "--yes"], "number of cores");
+    await fails(2, ["run", image, "--gpu-model", "x".repeat(33), "--yes"], "1 to 32 ASCII characters");
+    await fails(2, ["run", image, "--isolation", "none", "--yes"], "container, gvisor");
+    await fails(2, ["run", image, "--isolation", "gvisor", "--gpus", "1", "--yes"], "Jobs in gVisor get no GPUs");
     await fails(2, ["run", image, "--out", folder, "--yes"], "already exists");
     await fails(2, ["show", "0x12"], "is not a job id");
     await fails(2, ["frob"], "unknown command 'frob'");
