@@ -43,6 +43,8 @@ export interface NodeProcess {
   ready: Promise<Record<string, string | number | null>>;
   /** Resolves with the signal that ended it, or null. */
   ended: Promise<NodeJS.Signals | null>;
+  /** How it ended, where no signal did that. */
+  exitCode: Promise<number | null>;
   log(): string;
   kill(signal: NodeJS.Signals): Promise<void>;
 }
@@ -54,7 +56,8 @@ export function startNode(args: readonly string[], env: Record<string, string> =
   });
   const lines: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => lines.push(line));
-  const ended = once(child, "close").then(([, signal]) => signal as NodeJS.Signals | null);
+  const closed = once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>;
+  const ended = closed.then(([, signal]) => signal);
   const ready = new Promise<Record<string, string | number | null>>((resolve, reject) => {
     createInterface({ input: child.stdout }).once("line", (line) => resolve(JSON.parse(line)));
     void ended.then((signal) =>
@@ -66,6 +69,7 @@ export function startNode(args: readonly string[], env: Record<string, string> =
     pid: child.pid ?? 0,
     ready,
     ended,
+    exitCode: closed.then(([code]) => code),
     log: () => lines.join("\n"),
     async kill(signal) {
       child.kill(signal);

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
 import { eventually } from "../../support/eventually.ts";
@@ -10,29 +10,47 @@ describe("berth-node on a machine that changes", function () {
   this.timeout(180_000);
   let bench: MarketBench;
   let flags: string[] = [];
+  let env: Record<string, string>;
   let node: NodeProcess | undefined;
+  let [broken, stuck, held] = ["", "", ""];
 
-  after(async function () {
-    if (this.test?.parent?.tests.some(({ state }) => state === "failed")) process.stderr.write(`${node?.log()}\n`);
+  before(async () => {
+    bench = await openMarketBench();
+    ({ flags } = await registerNode(bench, "r", { "offers.refreshSeconds": "1" }));
+    const tools = join(bench.dir, "tools");
+    [broken, stuck, held] = ["broken", "stuck", "held"].map((name) => join(bench.dir, name)) as [
+      string,
+      string,
+      string,
+    ];
+    mkdirSync(tools);
+    // A machine that loses a program and gets it back, and whose containers cannot always be looked at.
+    const lines = [
+      "#!/bin/sh",
+      `[ -e ${broken} ] && exit 125`,
+      `case "$*" in *"container inspect"*)`,
+      `  trap '' TERM; while [ -e ${stuck} ]; do touch ${held}; sleep 0.1; done;;`,
+      "esac",
+      `PATH=$\{PATH#*:} exec podman "$@"\n`,
+    ];
+    writeFileSync(join(tools, "podman"), lines.join("\n"));
+    chmodSync(join(tools, "podman"), 0o755);
+    env = { PATH: `${tools}:${process.env["PATH"]}` };
+  });
+  afterEach(async function () {
+    if (this.currentTest?.state === "failed") process.stderr.write(`${node?.log()}\n`);
+    rmSync(stuck, { force: true });
     await node?.kill("SIGTERM");
+    node = undefined;
+  });
+  after(async () => {
     const cleaned = await berthNode([...flags, "clean"]);
     await bench?.close();
     expect(cleaned.code, cleaned.stdout + cleaned.stderr).to.equal(0);
   });
 
   it("offers nothing while a check that passed before fails, says which one, and offers again once it passes", async () => {
-    bench = await openMarketBench();
-    ({ flags } = await registerNode(bench, "r", { recheckSeconds: "1", "offers.refreshSeconds": "1" }));
-    const tools = join(bench.dir, "tools");
-    const broken = join(bench.dir, "broken");
-    mkdirSync(tools);
-    // A machine that loses a program and gets it back.
-    writeFileSync(
-      join(tools, "podman"),
-      `#!/bin/sh\n[ -e ${broken} ] && exit 125\nPATH=$\{PATH#*:} exec podman "$@"\n`,
-    );
-    chmodSync(join(tools, "podman"), 0o755);
-    node = startNode(flags, { PATH: `${tools}:${process.env["PATH"]}` });
+    node = startNode([...flags, "--set", "recheckSeconds=1"], env);
     await node.ready;
     await bench.offer();
 
@@ -46,5 +64,28 @@ describe("berth-node on a machine that changes", function () {
     rmSync(broken);
     const since = Date.now();
     await eventually("it offers again", () => bench.hasOffer(since), 120_000);
+  });
+
+  it("stops politely at a first signal and at once at a second one; the job goes on, and the next start has its end", async () => {
+    const since = Date.now();
+    node = startNode(flags, env);
+    await node.ready;
+    await bench.offer(since);
+    const command = ["/bin/sh", "-c", "echo once >> /out/runs; sleep 8; exit 3"];
+    const { jobId } = await bench.match({ command });
+    await eventually("the job runs", () => node?.log().includes('"state":"running"'), 60_000);
+    writeFileSync(stuck, "");
+    await eventually("the container is looked at", () => existsSync(held), 60_000);
+    process.kill(node.pid, "SIGTERM");
+    await eventually("it stops", () => node?.log().includes("node stopping"), 30_000);
+    process.kill(node.pid, "SIGTERM");
+    expect(await node.exitCode).to.equal(130);
+    expect(node.log()).to.not.include("parts did not stop in time");
+
+    rmSync(stuck);
+    node = startNode(flags, env);
+    await eventually("the job has its one result", async () => (await bench.results(jobId)).length === 1, 90_000);
+    expect(node.log()).to.include('"outcome":"exited"');
+    expect(node.log()).to.not.include('"state":"retried"');
   });
 });
