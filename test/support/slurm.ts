@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import {
@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { execa } from "execa";
 import { type SlurmConfig, slurmSchema } from "../../provider-node/src/config/slurm.ts";
@@ -28,6 +28,7 @@ import { mountPoints } from "../../provider-node/src/engine/volume.ts";
 
 const PROGRAMS = ["slurmctld", "slurmd", "munged", "sbatch"];
 const NODES = ["c1", "c2"] as const;
+const CDI = "/var/run/cdi";
 export type NodeName = (typeof NODES)[number];
 
 /** A real cluster on this machine: a controller and two compute nodes, with an authentication daemon of their own. */
@@ -35,6 +36,8 @@ export interface SlurmCluster {
   /** Everything is below it. */
   folder: string;
   config: SlurmConfig;
+  /** The device files of the GPUs of `c2`, which are like /dev/null: none of them is one. */
+  gpus: readonly string[];
   /** Runs one of Slurm's commands. */
   slurm(program: string, ...args: string[]): Promise<string>;
   /** Resolves when the controller has written down every job that it has started: it does so some seconds later. */
@@ -54,10 +57,11 @@ export function missingSlurm(): string | undefined {
   return missing.length === 0 ? undefined : `${missing.join(", ")} missing: apt-get install slurm-wlm munge`;
 }
 
-/** Four processors each; `c1` has 2000 MiB of memory, `c2` has 1000 and two GPUs, as far as Slurm can tell. */
+/** Four processors each; `c1` has 2000 MiB of memory, `c2` has 1000 and two GPUs, as far as Slurm and podman can tell. */
 export async function startSlurm(): Promise<SlurmCluster> {
   const folder = mkdtempSync(join(tmpdir(), "berth-slurm-"));
   chmodSync(folder, 0o755);
+  const fakes = fakeGpus(basename(folder).toLowerCase());
   const children = new Map<string, ChildProcess>();
   const launch = (name: string, program: string, args: string[]) => {
     const out = openSync(join(folder, `${name}.out`), "a");
@@ -107,8 +111,9 @@ export async function startSlurm(): Promise<SlurmCluster> {
       pollMs: 100,
       graceSeconds: 2,
       reserveMiB: 0,
-      gpuKind: "berth.test/gpu",
+      gpuKind: fakes.kind,
     }),
+    gpus: fakes.nodes,
     slurm,
     saveState: async () => {
       const asked = Date.now();
@@ -138,11 +143,13 @@ export async function startSlurm(): Promise<SlurmCluster> {
       for (const tree of detectCgroups().trees) {
         for (const name of readdirSync(tree)) if (/^slurm_c[12]$/.test(name)) removeTree(join(tree, name));
       }
+      fakes.remove();
       rmSync(folder, { recursive: true, force: true });
     },
   };
   try {
-    await configure(folder, conf);
+    fakes.make();
+    await configure(folder, conf, fakes.nodes);
     const munge = join(folder, "munge");
     const files = ["key", "socket", "pid", "log", "seed"].map((name) => {
       const flag = { key: "key-file", socket: "socket", pid: "pid-file", log: "log-file", seed: "seed-file" }[name];
@@ -160,7 +167,32 @@ export async function startSlurm(): Promise<SlurmCluster> {
   }
 }
 
-async function configure(folder: string, conf: string): Promise<void> {
+/** Two devices of a kind of their own, each with a variable `BERTH_GPU`, in a CDI file that podman reads. */
+function fakeGpus(name: string) {
+  const kind = `berth.test/${name}`;
+  const nodes = [0, 1].map((at) => `/dev/${name}-${at}`);
+  const file = join(CDI, `${name}.json`);
+  const isNewFolder = !existsSync(CDI);
+  return {
+    kind,
+    nodes,
+    make: () => {
+      mkdirSync(CDI, { recursive: true });
+      for (const node of nodes) execFileSync("mknod", ["--mode=0666", node, "c", "1", "3"]);
+      const devices = nodes.map((path, at) => ({
+        name: String(at),
+        containerEdits: { env: [`BERTH_GPU=card-${at}`], deviceNodes: [{ path }] },
+      }));
+      writeFileSync(file, JSON.stringify({ cdiVersion: "0.5.0", kind, devices }));
+    },
+    remove: () => {
+      for (const path of [file, ...nodes]) rmSync(path, { force: true });
+      if (isNewFolder && existsSync(CDI) && readdirSync(CDI).length === 0) rmdirSync(CDI);
+    },
+  };
+}
+
+async function configure(folder: string, conf: string, gpus: readonly string[]): Promise<void> {
   for (const name of ["munge", "spool", "state", "shared", "local"]) mkdirSync(join(folder, name), { mode: 0o755 });
   writeFileSync(join(folder, "munge/key"), randomBytes(1024), { mode: 0o400 });
   const [controller, first, second] = await Promise.all([freePort(), freePort(), freePort()]);
@@ -197,7 +229,7 @@ async function configure(folder: string, conf: string): Promise<void> {
     "PartitionName=market Nodes=c1,c2 Default=YES MaxTime=60 State=UP",
   ];
   writeFileSync(conf, `${lines.join("\n")}\n`);
-  writeFileSync(join(folder, "gres.conf"), "NodeName=c2 Name=gpu File=/dev/zero,/dev/full\n"); // any device will do
+  writeFileSync(join(folder, "gres.conf"), `NodeName=c2 Name=gpu File=${gpus.join(",")}\n`);
   writeFileSync(join(folder, "cgroup.conf"), isV1 ? "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n" : "");
 }
 

@@ -4,10 +4,12 @@ import { MarketError } from "@berth/protocol";
 import type { z } from "zod";
 import type { EngineConfig } from "../config/engine.ts";
 import type { gpusSchema } from "../config/gpus.ts";
+import type { SlurmConfig } from "../config/slurm.ts";
 import { type CdiDevice, chooseDevices, readCdiDevices } from "../engine/cdi.ts";
 import { command } from "../engine/command.ts";
 import { reapEngine } from "../engine/reap.ts";
 import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
+import { measurePartition } from "../engine/slurm-cluster.ts";
 import type { AttemptSpec, AttemptState, Context, Engine } from "../engine/types.ts";
 import { verifyOciLayout } from "../image/verify.ts";
 import { openMachine } from "../jobs/open-machine.ts";
@@ -22,6 +24,8 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** No probe job may take longer. */
 const JOB_SECONDS = 20;
+/** How long a probe job may wait for a GPU of a cluster. */
+const GPU_PATIENCE_MS = 60_000;
 const MAX_IMAGE_BYTES = 64 * MIB;
 
 export interface ProbeOptions {
@@ -65,10 +69,11 @@ interface Bench {
 type Trial = {
   name: string;
   capability: Capability;
-  device?: string;
+  devices?: readonly string[];
   fix: string;
-  run(): Promise<{ ok: boolean; detail: string }>;
+  run(): Promise<Verdict>;
 };
+type Verdict = Pick<Probe, "ok" | "detail" | "isUntried">;
 
 async function sandboxProbes(
   dataDir: string,
@@ -85,7 +90,7 @@ async function sandboxProbes(
     const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
     await machine.importImage(layoutDir, digest, context, MAX_IMAGE_BYTES);
     const bench = { engine, digest, context };
-    const trials = [...jobTrials(bench), ...(config.type === "podman" ? podmanTrials(bench, gpus) : [])];
+    const trials = [...jobTrials(bench), ...extraTrials(config, bench, gpus)];
     return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
   } catch (error) {
     context.signal.throwIfAborted();
@@ -183,6 +188,12 @@ function jobTrials(bench: Bench): Trial[] {
   ];
 }
 
+/** What only some engines can do. */
+function extraTrials(config: EngineConfig, bench: Bench, gpus: GpusConfig): Trial[] {
+  if (config.type === "podman") return podmanTrials(bench, gpus);
+  return config.type === "slurm" && gpus.devices.length > 0 ? [partitionGpusTrial(bench, config.slurm, gpus)] : [];
+}
+
 function podmanTrials(bench: Bench, { devices }: GpusConfig): Trial[] {
   const found = readCdiDevices();
   const gpus = chooseDevices(devices, found);
@@ -195,7 +206,7 @@ function gpuTrial(bench: Bench, device: string, at: number, found: readonly CdiD
   return {
     name: `GPU ${device}`,
     capability: "gpu",
-    device,
+    devices: [device],
     fix: "See that its driver is loaded and its CDI file is up to date (for NVIDIA: `nvidia-ctk cdi generate`).",
     run: async () => {
       const { nodes, env } = found.find(({ name }) => name === device) ?? { nodes: [], env: [] };
@@ -218,6 +229,35 @@ function gpuTrial(bench: Bench, device: string, at: number, found: readonly CdiD
         },
         { gpuDevices: [device] },
       );
+    },
+  };
+}
+
+/** The device files that a job has besides those that every job has, each of which it must be able to open. */
+const OWN_DEVICES = `for file in /dev/* /dev/*/*; do
+  case $file in /dev/null|/dev/zero|/dev/full|/dev/tty|/dev/random|/dev/urandom|/dev/console|/dev/pts/*|/dev/fd/*) continue ;; esac
+  if [ -c "$file" ] && [ ! -L "$file" ]; then : < "$file" || exit 1; echo "$file"; fi
+done`;
+
+/** A job with one GPU, whichever Slurm gives it: what the cluster counts alike is held to be alike. */
+function partitionGpusTrial(bench: Bench, slurm: SlurmConfig, { devices }: GpusConfig): Trial {
+  const { partition, gres } = slurm;
+  const { gpus } = measurePartition(slurm);
+  return {
+    name: `GPUs of ${partition}`,
+    capability: "gpu",
+    devices: Array.from({ length: gpus }, (_, at) => `${partition}/${gres}=${at}`),
+    fix: "On the compute nodes, see that the driver is loaded and the CDI file is up to date (`nvidia-ctk cdi generate`).",
+    run: async () => {
+      if (devices !== "auto") return { ok: false, detail: "Slurm chooses the GPUs: set gpus.devices to `auto`" };
+      if (gpus === 0) return { ok: false, detail: `no node that takes jobs has the generic resource "${gres}"` };
+      const judge = async (state: AttemptState, stdout: () => string): Promise<Verdict> => {
+        const files = stdout().trim().replaceAll("\n", " ");
+        if (state.exitCode !== 0) return { ok: false, detail: `a job cannot open its device files: ${words(state)}` };
+        if (files === "") return { ok: false, detail: "a job that has a GPU finds no device file of it" };
+        return { ok: true, detail: `one of ${gpus}: a job has ${files}` };
+      };
+      return await job(bench, "gpu", OWN_DEVICES, judge, { gpus: 1, patienceMs: GPU_PATIENCE_MS });
     },
   };
 }
@@ -258,14 +298,24 @@ function gvisorTrial(bench: Bench): Trial {
   };
 }
 
+interface JobOptions {
+  memoryMiB?: number;
+  isolation?: "gvisor";
+  gpuDevices?: readonly string[];
+  /** As many as `gpuDevices`, where those are named. */
+  gpus?: number;
+  /** How long it may wait for its start. */
+  patienceMs?: number;
+}
+
 async function job(
   { engine, digest, context }: Bench,
   name: string,
   script: string,
-  judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<{ ok: boolean; detail: string }>,
-  options: { memoryMiB?: number; isolation?: "gvisor"; gpuDevices?: readonly string[] } = {},
-): Promise<{ ok: boolean; detail: string }> {
-  const { memoryMiB = 32, isolation, gpuDevices = [] } = options;
+  judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<Verdict>,
+  options: JobOptions = {},
+): Promise<Verdict> {
+  const { memoryMiB = 32, isolation, gpuDevices = [], gpus = gpuDevices.length, patienceMs } = options;
   const spec: AttemptSpec = {
     name: `doctor-${name}-${process.pid}`,
     jobId: "doctor",
@@ -274,7 +324,7 @@ async function job(
     imageDigest: digest,
     command: ["/bin/sh", "-c", script],
     env: {},
-    resources: { cpuMilli: 500, memoryMiB, diskMiB: 8, gpus: gpuDevices.length },
+    resources: { cpuMilli: 500, memoryMiB, diskMiB: 8, gpus },
     maxSeconds: JOB_SECONDS,
     inputs: [],
     outputPath: "/out",
@@ -284,7 +334,10 @@ async function job(
     ...(gpuDevices.length > 0 && { gpuDevices }),
   };
   await engine.prepare(spec, context);
-  await engine.start(spec.name, context);
+  if (!(await hasStarted(engine, spec.name, context, patienceMs))) {
+    await engine.cleanup(spec.name, context);
+    return { ok: false, isUntried: true, detail: `nothing was free for it in ${(patienceMs ?? 0) / 1000} s` };
+  }
   const state = await engine.wait(spec.name, context);
   const { stdout } = await engine.logs(spec.name, context);
   const verdict = await judge(
@@ -294,6 +347,20 @@ async function job(
   );
   await engine.cleanup(spec.name, context);
   return verdict;
+}
+
+/** False: its time to wait was over first. */
+async function hasStarted(engine: Engine, name: string, context: Context, patienceMs?: number): Promise<boolean> {
+  const patience = patienceMs === undefined ? undefined : AbortSignal.timeout(patienceMs);
+  const signal = patience === undefined ? context.signal : AbortSignal.any([context.signal, patience]);
+  try {
+    await engine.start(name, { ...context, signal });
+    return true;
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (patience?.aborted) return false;
+    throw error;
+  }
 }
 
 function digestTrial(layoutDir: string, digest: string, context: Context): Trial {
@@ -319,20 +386,20 @@ function digestTrial(layoutDir: string, digest: string, context: Context): Trial
 }
 
 async function outcome(trial: Trial, { signal }: Context): Promise<Probe> {
-  const { name, capability, device, fix } = trial;
+  const { name, capability, devices, fix } = trial;
   try {
-    const { ok, detail } = await trial.run();
-    const probe = { name, capability, ok, detail, ...(device !== undefined && { device }) };
-    return ok ? probe : { ...probe, fix };
+    const verdict = await trial.run();
+    const probe = { name, capability, ...verdict, ...(devices !== undefined && { devices }) };
+    return verdict.ok || verdict.isUntried ? probe : { ...probe, fix };
   } catch (error) {
     signal.throwIfAborted();
     return failed(trial, error);
   }
 }
 
-function failed({ name, capability, device, fix }: Omit<Trial, "run">, error: unknown): Probe {
+function failed({ name, capability, devices, fix }: Omit<Trial, "run">, error: unknown): Probe {
   const detail = error instanceof Error ? error.message : String(error);
-  const what = { name, capability, ...(device !== undefined && { device }) };
+  const what = { name, capability, ...(devices !== undefined && { devices }) };
   return { ...what, ok: false, detail, fix: error instanceof MarketError ? (error.hint ?? fix) : fix };
 }
 

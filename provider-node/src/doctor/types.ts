@@ -14,8 +14,10 @@ export interface Probe {
   name: string;
   capability: Capability;
   ok: boolean;
-  /** The CDI name of the GPU that was tried. */
-  device?: string;
+  /** The GPUs that it proves: CDI names, or as many names as a Slurm partition has of that kind. */
+  devices?: readonly string[];
+  /** It could not be tried just now, which says nothing either way; only when not ok. */
+  isUntried?: boolean;
   /** What was seen, for a person. */
   detail: string;
   /** What to do about it; only when not ok. */

@@ -41,7 +41,7 @@ export interface Proven {
   mesh: boolean;
   /** Jobs in gVisor, besides those in plain containers. */
   gvisor: boolean;
-  /** CDI names of the GPUs that a job has had. */
+  /** The GPUs that jobs can have: CDI names; with Slurm as many names as there are, one of which a job has had. */
   gpus: string[];
   attestation: "none" | "tpm2" | "exec";
 }
@@ -91,17 +91,19 @@ export async function machineChecks(
     ...context,
     log: context.log.child({}, { level: context.log.isLevelEnabled("debug") ? "debug" : "warn" }),
   };
-  const result = await checkMachine(config, quiet);
+  const before = readKnown(file);
+  const result = await checkMachine(config, before?.about === about ? before.result.proven : undefined, quiet);
   writeFileSync(file, JSON.stringify({ bootId: bootId(), about, at: Date.now(), result }));
   return result;
 }
 
-async function checkMachine(config: Config, context: Context): Promise<MachineDiagnosis> {
+/** @param before what an earlier check proved: it stays where this one finds out nothing either way */
+async function checkMachine(config: Config, before: Proven | undefined, context: Context): Promise<MachineDiagnosis> {
   const engine = await engineChecks(config, context);
   const checks = engine.map(checkOf);
   const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || EXTRAS.includes(capability));
   const gvisor = containers && engine.some(({ ok, capability }) => ok && capability === "gvisor");
-  const gpus = engine.flatMap(({ ok, device }) => (containers && ok && device !== undefined ? [device] : []));
+  const gpus = containers ? gpusIn(engine, before?.gpus ?? []) : [];
   const proven: Proven = { containers, mesh: false, gvisor, gpus, attestation: "none" };
   if (config.mesh.enabled) {
     const mesh = await probeMesh(context.signal);
@@ -124,6 +126,14 @@ async function checkMachine(config: Config, context: Context): Promise<MachineDi
   return { checks, proven };
 }
 
+/** The GPUs that the probes prove; those known `before` stay where none could be tried. Pure. */
+export function gpusIn(probes: readonly Probe[], before: readonly string[]): string[] {
+  return probes.flatMap(({ ok, devices = [], isUntried }) => {
+    if (ok) return devices;
+    return isUntried ? before : [];
+  });
+}
+
 async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
   try {
     return await runProbes({ dataDir: config.dataDir, engine: config.engine, gpus: config.gpus }, context);
@@ -139,7 +149,10 @@ const EXTRAS: readonly Capability[] = ["mesh", "gvisor", "gpu"];
 
 function checkOf(probe: Probe): Check {
   if (probe.capability === "mesh") return fromProbe(probe, "mesh");
-  if (probe.capability === "gpu") return fromProbe(probe, "jobs with GPUs");
+  if (probe.capability === "gpu") {
+    const check = fromProbe(probe, "jobs with GPUs");
+    return probe.isUntried ? { ...check, status: "warn" } : check;
+  }
   if (probe.capability !== "gvisor") return fromProbe(probe, "running jobs");
   // Most machines have no gVisor, and lack nothing for that.
   const check = fromProbe(probe, "jobs in gVisor");

@@ -7,7 +7,7 @@ import { expect } from "chai";
 import { configSchema } from "../../../provider-node/src/config.ts";
 import { chooseDevices, readCdiDevices } from "../../../provider-node/src/engine/cdi.ts";
 import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
-import { capacityOf, machineChecks } from "../../../provider-node/src/jobs/doctor.ts";
+import { capacityOf, gpusIn, machineChecks } from "../../../provider-node/src/jobs/doctor.ts";
 import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 
 const CDI = "/var/run/cdi";
@@ -40,6 +40,13 @@ describe("CDI files", () => {
     expect(found.at(-1)).to.deep.include({ nodes: [], env: ["A=1"] });
     expect(chooseDevices("auto", found)).to.deep.equal(["berth.test/gpu=2", "berth.test/gpu=10", "berth.test/other=0"]);
     expect(chooseDevices(["x.test/gpu=1", "x.test/gpu=1"], found)).to.deep.equal(["x.test/gpu=1"]);
+  });
+
+  it("stay proven where a check finds none of them free, and not where it fails", () => {
+    const probe = { name: "GPUs", capability: "gpu", detail: "", devices: ["p/gpu=0", "p/gpu=1"] } as const;
+    expect(gpusIn([{ ...probe, ok: true }], [])).to.deep.equal(probe.devices);
+    expect(gpusIn([{ ...probe, ok: false, isUntried: true }], ["p/gpu=0"])).to.deep.equal(["p/gpu=0"]);
+    expect(gpusIn([{ ...probe, ok: false }], ["p/gpu=0"])).to.deep.equal([]);
   });
 });
 

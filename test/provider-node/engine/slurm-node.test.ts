@@ -1,4 +1,4 @@
-import { type JobId, jobMarketAbi } from "@berth/protocol";
+import { type JobId, jobMarketAbi, textToBytes32 } from "@berth/protocol";
 import { expect } from "chai";
 import { eventually } from "../../support/eventually.ts";
 import { missingSlurm, processesWith, type SlurmCluster, startSlurm } from "../../support/slurm.ts";
@@ -9,7 +9,7 @@ import { type RegisteredNode, registerNode } from "../daemon/registered-node.ts"
 const REFUNDED = 7;
 
 describe("berth-node that offers a Slurm cluster", function () {
-  this.timeout(100_000);
+  this.timeout(180_000); // on a machine that does much else
   let cluster: SlurmCluster;
   let bench: MarketBench;
   let registered: RegisteredNode;
@@ -26,7 +26,14 @@ describe("berth-node that offers a Slurm cluster", function () {
     registered = await registerNode(bench, "s", {
       engine: JSON.stringify({ type: "slurm", slurm: cluster.config }),
       "offers.capacity": JSON.stringify({ cpuMilli: 8000, memoryMiB: 3000, diskMiB: 1024 }), // the sum of both nodes
+      gpus: JSON.stringify({ devices: "auto", model: "fake" }),
     });
+    // What the checks prove decides how many GPUs the limits name.
+    const { checks, proven } = JSON.parse((await berthNode([...registered.flags, "doctor"])).stdout);
+    expect(proven.gpus).to.deep.equal(["market/gpu=0", "market/gpu=1"]);
+    const check = checks.find(({ name }: { name: string }) => name === "GPUs of market");
+    expect(check.detail).to.match(/^one of 2: a job has \/dev\/berth-slurm-\w+-[01]$/);
+    await berthNode([...registered.flags, "register", "--operator-key-file", bench.operatorKeyFile]);
     node = startNode(registered.flags);
     await node.ready;
   });
@@ -42,10 +49,15 @@ describe("berth-node that offers a Slurm cluster", function () {
     await cluster?.close();
   });
 
+  it("offers the partition's GPUs, of which a job there has had one", async () => {
+    const { offer } = await bench.offer();
+    expect([offer.gpus, offer.gpuModel]).to.deep.equal([2, textToBytes32("fake")]);
+  });
+
   it("runs a job there and puts its result on chain, though it is killed and started again in the middle", async () => {
-    const resources = { cpuMilli: 500, memoryMiB: 64, diskMiB: 16, gpus: 0 };
-    const command = ["/bin/sh", "-c", "echo here >> /out/runs; sleep 5; exit 7"];
-    const { jobId } = await bench.match({ command, resources });
+    const resources = { cpuMilli: 500, memoryMiB: 64, diskMiB: 16, gpus: 1 };
+    const command = ["/bin/sh", "-c", "echo here >> /out/runs; sleep 5; case $BERTH_GPU in card-*) exit 7 ;; esac"];
+    const { jobId } = await bench.match({ command, resources }, { request: { gpus: 1 } });
     await eventually("a compute node runs it", () => processesWith(jobId.slice(2, 34), "conmon").length > 0, 60_000);
     await node?.kill("SIGKILL");
     node = startNode(registered.flags);

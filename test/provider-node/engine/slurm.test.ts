@@ -1,5 +1,5 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import { expect } from "chai";
 import type { EngineConfig } from "../../../provider-node/src/config/engine.ts";
@@ -190,24 +190,30 @@ describe("a Slurm cluster of two nodes", function () {
       expect(bench.engine.list()).to.deep.equal([]);
     });
 
-    it("gives a job the GPU that Slurm chose for it", async () => {
-      const spec = bench.shell("echo $BERTH_GPU", {
-        resources: { cpuMilli: 1000, memoryMiB: 64, diskMiB: 16, gpus: 1 },
-      });
-      const cdi = "/var/run/cdi/berth-slurm-test.json";
-      const device = (index: number) => ({ name: String(index), containerEdits: { env: [`BERTH_GPU=card-${index}`] } });
-      mkdirSync("/var/run/cdi", { recursive: true });
-      writeFileSync(
-        cdi,
-        JSON.stringify({ cdiVersion: "0.3.0", kind: cluster.config.gpuKind, devices: [0, 1].map(device) }),
-      );
-      try {
-        expect(await bench.run(spec)).to.deep.include({ phase: "exited", exitCode: 0 });
-      } finally {
-        rmSync(cdi);
-      }
-      expect(await bench.stdout(spec.name)).to.match(/^card-[01]\n$/);
-      await cleanup(spec);
+    it("gives each job the GPUs that Slurm chose for it, and no job another's", async () => {
+      const wanting = (gpus: number) => ({ resources: { cpuMilli: 1000, memoryMiB: 64, diskMiB: 16, gpus } });
+      const script = "echo $BERTH_GPU; cd /dev; for d in berth-*; do : < $d && echo $d; done";
+      const go = mkdtempSync(join(bench.dataDir, "go-"));
+      chmodSync(go, 0o755);
+      const gated = { ...wanting(1), maxSeconds: 300, inputs: [{ hostDir: go, path: "/in" }] };
+      const one = await started(`${script}; while [ ! -e /in/go ]; do sleep 0.05; done`, gated);
+      const two = await started(script, wanting(1));
+      expect(await bench.engine.wait(two.name, quiet)).to.deep.include({ phase: "exited", exitCode: 0 });
+      const both = bench.shell(script, wanting(2));
+      await bench.engine.prepare(both, quiet);
+      const starting = bench.engine.start(both.name, quiet);
+      await eventually("it waits for the GPU that is in use", async () => (await jobsOf(both.name)).length === 1);
+      writeFileSync(join(go, "go"), "");
+      await starting;
+      await Promise.all([one, both].map(({ name }) => bench.engine.wait(name, quiet)));
+      const files = cluster.gpus.map((path) => basename(path));
+      const alone = files.map((file, at) => `card-${at}\n${file}\n`);
+      expect([await bench.stdout(one.name), await bench.stdout(two.name)].toSorted()).to.deep.equal(alone);
+      expect((await bench.stdout(both.name)).split("\n").slice(1)).to.deep.equal([...files, ""]);
+      const none = await started('echo "[$BERTH_GPU]"; ls -d /dev/berth-* 2>/dev/null || echo none');
+      await bench.engine.wait(none.name, quiet);
+      expect(await bench.stdout(none.name)).to.equal("[]\nnone\n");
+      await cleanup(one, two, both, none);
     });
   });
 });
