@@ -1,25 +1,34 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContentStore } from "@berth/content";
+import type { Config } from "../config.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import type { Machine } from "../core/ports.ts";
+import { freeBytesOf } from "../disk.ts";
 import { command } from "../engine/command.ts";
 import type { Freed } from "../http/admin.ts";
 import type { Context } from "../log.ts";
 import type { Journal } from "../store/journal.ts";
 
-/** What is searched for things that nobody needs any more. */
-export interface GcTargets {
-  dataDir: string;
-  runId: string;
-  journal: Journal;
-  content: ContentStore;
-  machine: Machine | undefined;
+/** Where things lie that somebody may need again. */
+export interface Caches {
+  content: Pick<ContentStore, "gc">;
+  machine: Pick<Machine, "evictImages"> | undefined;
   /** Blobs that images were fetched as. */
   blobs: { evict(tight: boolean): Promise<number> };
   /** Unix seconds by the chain's clock. */
   now(): number;
 }
+
+/** What is searched for things that nobody needs any more. */
+export interface GcTargets extends Caches {
+  dataDir: string;
+  runId: string;
+  journal: Journal;
+}
+
+/** How often a running node throws away what it need not keep. */
+const GC_MS = 600_000;
 
 /**
  * Throws away content past its retention, images that no job needs, and what attempts that are over left on their way.
@@ -27,13 +36,44 @@ export interface GcTargets {
  */
 export async function freeAll(targets: GcTargets, own: Context): Promise<Freed> {
   const before = await usedBytes(targets.dataDir, own);
-  const content = await targets.content.gc(targets.now(), { signal: own.signal });
-  const images = (await targets.machine?.evictImages(0, own)) ?? [];
-  await targets.blobs.evict(true);
+  const { content, images } = await freeCaches(targets, { isTight: () => true, imageBytes: 0 }, own);
   const staging = await freeStaging(targets);
   const freedBytes = Math.max(0, before - (await usedBytes(targets.dataDir, own)));
   if (freedBytes > 0) own.log.info({ content, images, staging, freedBytes }, "disk freed on request");
   return { content, images, staging, freedBytes };
+}
+
+/** Keeps the caches within what the configuration allows them, and empties them while the disk is nearly full. */
+export function scheduleGc(config: Config, caches: Caches, own: Context): void {
+  const { signal, log } = own;
+  const isTight = () => freeBytesOf(config.dataDir) < 2 * config.minFreeMiB * 2 ** 20;
+  const imageBytes = config.images.cacheMiB * 2 ** 20;
+  const collect = async () => {
+    const { content, images, blobBytes } = await freeCaches(caches, { isTight, imageBytes }, own);
+    if (content.blocks > 0) log.info(content, "old content removed");
+    if (images.length > 0) log.info({ images }, "unused images removed");
+    if (blobBytes > 0) log.info({ bytes: blobBytes }, "unused blobs of images removed");
+  };
+  let last = Promise.resolve();
+  const timer = setInterval(() => {
+    last = last
+      .then(collect)
+      .catch((error: unknown) => signal.aborted || log.warn({ err: error }, "old content or images not removed"))
+      .then(() => undefined);
+  }, GC_MS).unref();
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/** Content past its retention, then images beyond `imageBytes` that no job needs: all of them where the disk `isTight`. */
+async function freeCaches(
+  { content, machine, blobs, now }: Caches,
+  { isTight, imageBytes }: { isTight(): boolean; imageBytes: number },
+  own: Context,
+) {
+  const freed = await content.gc(now(), { signal: own.signal });
+  const tight = isTight(); // now, without that content
+  const images = (await machine?.evictImages(tight ? 0 : imageBytes, own)) ?? [];
+  return { content: freed, images, blobBytes: await blobs.evict(tight) };
 }
 
 async function freeStaging({ dataDir, runId, journal }: GcTargets): Promise<string[]> {

@@ -1,0 +1,26 @@
+import type { Logger } from "../log.ts";
+import type { MachineDiagnosis, Proven } from "./doctor.ts";
+
+/** What this machine has been proven to do, by the newest checks; nothing before the first. */
+export interface Proof {
+  note(found: MachineDiagnosis, hasEngine: boolean): void;
+  proven(): Proven;
+  /** Undefined until the first checks have tried. */
+  servesGvisor(): boolean | undefined;
+}
+
+export function createProof(log: Logger): Proof {
+  let usable: Proven = { containers: false, mesh: false, gvisor: false, gpus: [], attestation: "none" };
+  let servesGvisor: boolean | undefined;
+  return {
+    note({ proven, checks }, hasEngine) {
+      for (const { name, status, detail, fix } of checks)
+        if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
+      usable = { ...proven, containers: proven.containers && hasEngine };
+      // Who was matched while it was offered is served all the same: the engine falls back on nothing else.
+      servesGvisor = servesGvisor === true || proven.gvisor === true;
+    },
+    proven: () => usable,
+    servesGvisor: () => servesGvisor,
+  };
+}
