@@ -182,7 +182,7 @@ async function openReference() {
         outputDir: join(dir, "out"),
       };
       const args = sandboxArgs(spec, { ...place, runId: "bench", nodeId: "bench" });
-      const hardened = ["run", "--rm", ...args.slice(1).filter((flag) => !flag.startsWith("--cgroup-parent"))];
+      const hardened = ["run", "--rm", ...args.filter((flag) => !flag.startsWith("--cgroup-parent"))];
       const { exitCode, stderr } = await store.run(hardened, context);
       if (exitCode !== 0) throw new Error(`podman run: ${stderr}`);
     },

@@ -10,7 +10,7 @@ export interface AttemptRecord {
   imageId: string;
   /** The GPUs it was given. */
   gpuDevices?: readonly string[];
-  /** podman's id; undefined while the container is not known to be made. */
+  /** What the engine calls it, once all is made that a start needs. */
   containerId?: string;
   /** Written before the start. */
   startIntent?: { bootId: string };

@@ -13,6 +13,8 @@ const stateSchema = z.object({
   FinishedAt: realDate,
   /** Process id of the container's monitor. */
   ConmonPid: z.number().optional(),
+  /** Of the container's first process. */
+  Pid: z.number().optional(),
 });
 
 /** What `podman container inspect` prints of a container on this machine. */
@@ -26,5 +28,5 @@ export const inspectSchema = z.array(
 export type ContainerInspect = z.infer<typeof inspectSchema>[number];
 
 /** The same from another machine, where process ids and labels say nothing here. */
-export const inspectedSchema = z.tuple([z.object({ State: stateSchema.omit({ ConmonPid: true }) })]);
+export const inspectedSchema = z.tuple([z.object({ State: stateSchema.omit({ ConmonPid: true, Pid: true }) })]);
 export type Inspected = z.infer<typeof inspectedSchema>[0];

@@ -20,10 +20,12 @@ export interface PodmanStore {
   ledger: Ledger;
   /** Runs podman; a nonzero exit is a result. */
   run(args: readonly string[], options: { signal: AbortSignal; cwd?: string }): Promise<CommandResult>;
-  /** Runs podman under a file lock that an orphan of a killed node keeps holding, so that no two starts overlap. */
-  runLocked(args: readonly string[], options: { signal: AbortSignal }): Promise<CommandResult>;
-  /** Resolves when no earlier `runLocked` is still at work. */
-  settle(options: { signal: AbortSignal }): Promise<void>;
+  /** Runs podman under a file lock that an orphan of a killed node keeps holding, so that no two of them overlap. */
+  runLocked(lock: string, args: readonly string[], options: { signal: AbortSignal }): Promise<CommandResult>;
+  /** Resolves when no earlier `runLocked` with this lock is still at work. */
+  settle(lock: string, options: { signal: AbortSignal }): Promise<void>;
+  /** Ids of images by their digests, as far as they were looked up. */
+  imageIds: Map<string, string>;
   /** Unmounts the store and drops its runtime folder. Images stay on disk. */
   release(context: Context): Promise<void>;
 }
@@ -84,7 +86,6 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
     return open("vfs");
   });
 
-  const lockPath = join(folder, "start.lock");
   return {
     id,
     folder,
@@ -94,16 +95,17 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
     ledger,
     // conmon leaves a file named "oom" in the folder it was started in, so that folder must be ours.
     run: (args, options) => command("podman", [...base, ...args], { cwd: folder, ...options, env, detached: true }),
-    runLocked: (args, options) =>
-      command("flock", ["--exclusive", "--close", lockPath, "podman", ...base, ...args], {
+    runLocked: (lock, args, options) =>
+      command("flock", ["--exclusive", "--close", lock, "podman", ...base, ...args], {
         cwd: folder,
         ...options,
         env,
         detached: true,
       }),
-    settle: async ({ signal }) => {
-      await command("flock", ["--exclusive", "--close", lockPath, "true"], { signal, env });
+    settle: async (lock, { signal }) => {
+      await command("flock", ["--exclusive", "--close", lock, "true"], { signal, env });
     },
+    imageIds: new Map(),
     release: async (closing) => {
       const ours = mountPoints().filter((path) => path.startsWith(`${folder}/`) || path.startsWith(`${runFolder}/`));
       for (const path of ours.reverse()) await closeVolume(path, closing);

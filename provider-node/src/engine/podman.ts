@@ -1,11 +1,12 @@
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import { bootId } from "../boot-id.ts";
 import { freeBytesOf } from "../disk.ts";
-import { imageName } from "../image/name.ts";
-import { attemptRecords } from "./attempt-record.ts";
+import { findImage } from "../image/find.ts";
+import { identify, isAlive, type ProcessId } from "../process-id.ts";
+import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
 import type { CommandResult } from "./command.ts";
 import { notImported, stillBusy } from "./errors.ts";
@@ -23,8 +24,14 @@ import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
 const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
 const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
-const POLL_MS = 50;
+const POLL_MS = 20;
 const REMOVE_PATIENCE_MS = 10_000;
+
+/** The container's first process, and its monitor. */
+interface Watched {
+  job: ProcessId;
+  monitor: ProcessId;
+}
 
 export interface PodmanEngineOptions {
   store: PodmanStore;
@@ -44,6 +51,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const host = detectCgroups();
   const records = attemptRecords(join(store.folder, "attempts"));
   const { ledger } = store;
+  const running = new Map<string, Watched>();
 
   const placesOf = (spec: AttemptSpec) => {
     const folder = records.folderOf(spec.name);
@@ -67,40 +75,33 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     return { folder, output, log, logPath: join(folder, "log", "raw"), cgroup: cgroupOf(spec.name) };
   };
   const cgroupOf = (name: string) => `/berth-${store.id}/${name}`;
+  const fileOf = (name: string, file: string) => join(records.folderOf(name), file);
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
     if (known?.containerId || known?.end) return;
-    const imageId = await findImage(spec.imageDigest, context);
-    const places = placesOf(spec);
+    const imageId = await findImage(spec.imageDigest, store, context);
+    if (imageId === undefined) throw notImported(spec.imageDigest);
     // Chosen and recorded without a pause between: nobody else can choose the same.
-    const given = { gpuDevices: known?.gpuDevices ?? gpusFor(spec) };
-    const args = sandboxArgs(withGpus(spec, given.gpuDevices), {
-      imageId,
-      cgroupParent: places.cgroup,
-      logPath: places.logPath,
-      outputDir: places.output.mountPoint,
-      runId,
-      nodeId,
-    });
+    const record = { spec, imageId, gpuDevices: known?.gpuDevices ?? gpusFor(spec) };
+    argsOf(record); // what can never be started is refused here
     for (const made of madeBy(spec.name)) ledger.make(made);
-    records.write({ spec, imageId, ...given });
-    makeCgroup(host, places.cgroup, spec.resources.cpuMilli);
-    await Promise.all([openVolume(places.output, context), openVolume(places.log, context)]);
+    records.write(record);
+    await openPlaces(spec, context);
+    records.write({ ...record, containerId: spec.name });
+    context.log.info({ attempt: spec.name }, "attempt prepared");
+  };
 
-    let created = await store.run(args, context);
-    let found = await podmanInspect(spec.name, context);
-    if (!found) {
-      await store.run(["rm", "--force", spec.name], context); // a creation cut short may hold the name
-      created = await store.run(args, context);
-      found = await podmanInspect(spec.name, context);
-    }
-    if (!found) throw engineError("Creating the container", created.exitCode, created.stderr);
-    if (found.Config.Labels["berth.spec"] !== attemptHash(withGpus(spec, given.gpuDevices))) {
-      throw new MarketError("ENGINE_NAME_TAKEN", `A container "${spec.name}" that is not ours exists in our store.`);
-    }
-    records.write({ spec, imageId, ...given, containerId: found.Id });
-    context.log.info({ attempt: spec.name, container: found.Id }, "attempt prepared");
+  const openPlaces = async (spec: AttemptSpec, context: Context): Promise<void> => {
+    const { cgroup, output, log } = placesOf(spec);
+    makeCgroup(host, cgroup, spec.resources.cpuMilli);
+    await Promise.all([openVolume(output, context), openVolume(log, context)]);
+  };
+
+  const argsOf = ({ spec, imageId, gpuDevices = [] }: AttemptRecord): string[] => {
+    const { cgroup, logPath, output } = placesOf(spec);
+    const place = { imageId, cgroupParent: cgroup, logPath, outputDir: output.mountPoint, runId, nodeId };
+    return sandboxArgs(withGpus(spec, gpuDevices), place);
   };
 
   /** GPUs that no attempt has that may still run: the records on disk say who has which. */
@@ -132,18 +133,52 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     ];
   };
 
+  /** Makes and starts the container in one command of podman: its every call costs as much as a short job. */
   const start = async (name: string, context: Context): Promise<void> => {
     const { phase } = await inspect(name, context);
     if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
     if (phase !== "created") return;
     const record = records.must(name);
+    const { spec } = record;
+    await openPlaces(spec, context); // a reboot may have come since
+    const args = record.startIntent ? await startAgain(record, context) : runArgs(record);
     records.write({ ...record, startIntent: { bootId: bootId() } });
-    const args = [...runtimeArgs(record.spec), "start", name];
-    const run = (own: { signal: AbortSignal }) => store.runLocked(args, own);
-    const isGvisor = record.spec.isolation === "gvisor";
-    const { exitCode, stderr } = await (isGvisor ? inTime(name, run, context) : run(context));
-    if (exitCode !== 0) throw engineError("Starting the container", exitCode, stderr);
+    const run = (own: { signal: AbortSignal }) => store.runLocked(fileOf(name, "start.lock"), args, own);
+    const { exitCode, stderr } = await (spec.isolation === "gvisor" ? inTime(name, run, context) : run(context));
+    if (exitCode !== 0) throw await whyNotStarted(record, exitCode, stderr, context);
+    await watch(name, { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) });
     context.log.info({ attempt: name }, "attempt started");
+  };
+
+  const runArgs = (record: AttemptRecord): string[] => {
+    const { name } = record.spec;
+    const ids = [
+      `--cidfile=${fileOf(name, "id")}`,
+      `--pidfile=${fileOf(name, "job.pid")}`,
+      `--conmon-pidfile=${fileOf(name, "monitor.pid")}`,
+    ];
+    return [...runtimeArgs(record.spec), "run", "--detach", ...ids, ...argsOf(record)];
+  };
+
+  /** An earlier start was cut short or refused: what it made is used, or taken out of the way. */
+  const startAgain = async (record: AttemptRecord, context: Context): Promise<string[]> => {
+    const { name } = record.spec;
+    if (await podmanInspect(name, context)) return [...runtimeArgs(record.spec), "start", name];
+    await store.run(["rm", "--force", name], context); // a creation cut short may hold the name
+    rmSync(fileOf(name, "id"), { force: true });
+    return runArgs(record);
+  };
+
+  const whyNotStarted = async (record: AttemptRecord, exitCode: number, stderr: string, context: Context) => {
+    const { spec, gpuDevices = [] } = record;
+    const found = await podmanInspect(spec.name, context);
+    if (found === undefined) {
+      store.imageIds.delete(spec.imageDigest); // it may be gone
+      return engineError("ENGINE_CREATE_FAILED", "Creating the container", exitCode, stderr);
+    }
+    if (found.Config.Labels["berth.spec"] === attemptHash(withGpus(spec, gpuDevices)))
+      return engineError("ENGINE_FAILED", "Starting the container", exitCode, stderr);
+    return new MarketError("ENGINE_NAME_TAKEN", `A container "${spec.name}" that is not ours exists in our store.`);
   };
 
   /** Runs a start that may hang for ever: what it began is killed after `gvisorStartSeconds`, for podman waits on that. */
@@ -169,13 +204,28 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     });
   };
 
+  /** Remembers the processes of an attempt that runs, so that podman need not be asked whether it still does. */
+  const watch = async (name: string, { job, monitor }: Record<keyof Watched, number>): Promise<void> => {
+    const ids = await Promise.all([identify(job), identify(monitor)]);
+    if (ids[0] && ids[1]) running.set(name, { job: ids[0], monitor: ids[1] });
+  };
+
+  const isWatched = async (name: string): Promise<boolean> => {
+    const seen = running.get(name);
+    if (seen && (await isAlive(seen.job)) && (await isAlive(seen.monitor))) return true;
+    running.delete(name);
+    return false;
+  };
+
   const inspect = async (name: string, context: Context): Promise<AttemptState> => {
     const before = records.read(name);
     if (!before) return { phase: "absent" };
     if (before.end) return before.end.state;
+    if (!before.startIntent) return { phase: before.containerId ? "created" : "absent" };
+    if (await isWatched(name)) return { phase: "running" };
     let found = await podmanInspect(name, context);
-    if (found && before.startIntent && isUnstarted(found)) {
-      await store.settle(context); // the start may be under way, by an orphan of a killed process perhaps
+    if (found === undefined || isUnstarted(found)) {
+      await settled(name, context);
       found = await podmanInspect(name, context);
     }
     if (found && claimsToRun(found) && !monitorAlive(found)) {
@@ -185,21 +235,26 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (!record) return { phase: "absent" };
     if (record.end) return record.end.state;
     const reading = readCgroup(host, cgroupOf(name));
+    const hasRun = reading !== undefined && reading.cpuNs > 0n;
+    // The intent is older than the container: in the boot that wrote it, what is not there and never ran can be made yet.
+    const isUnmade = record.startIntent?.bootId === bootId() && !hasRun;
     const state = stateOf({
-      status: found?.State.Status,
+      status: found?.State.Status ?? (isUnmade ? "created" : undefined),
       exitCode: found?.State.ExitCode ?? 0,
       startedAt: found?.State.StartedAt,
       finishedAt: found?.State.FinishedAt,
       monitorAlive: found !== undefined && monitorAlive(found),
       startIntent: record.startIntent,
       bootId: bootId(),
-      hasRun: reading !== undefined && reading.cpuNs > 0n,
+      hasRun,
       cancelAt: record.cancelAt,
       maxSeconds: record.spec.maxSeconds,
       memoryBytes: record.spec.resources.memoryMiB * MIB,
       peakBytes: reading?.peakBytes,
       oomKills: reading?.oomKills,
     });
+    if (state.phase === "running" && found)
+      await watch(name, { job: found.State.Pid ?? 0, monitor: found.State.ConmonPid ?? 0 });
     if (state.phase === "lost") await killCgroup(host, cgroupOf(name)); // nothing may go on unwatched
     if (state.phase === "exited" || state.phase === "lost") {
       records.write({ ...record, end: { state, usage: usedBy(name, state) } });
@@ -210,13 +265,15 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
 
   const usedBy = (name: string, state: AttemptState) => usageOf(state, readCgroup(host, cgroupOf(name)));
 
+  /** Resolves when no start of the attempt is under way, by an orphan of a killed process perhaps. */
+  const settled = (name: string, context: Context) => store.settle(fileOf(name, "start.lock"), context);
+
   const wait = async (name: string, context: Context): Promise<AttemptState> => {
     for (;;) {
       const state = await inspect(name, context);
       if (state.phase !== "running") return state;
-      const monitor = (await podmanInspect(name, context))?.State.ConmonPid ?? 0;
-      const { containerId = "" } = records.must(name);
-      while (isMonitor(monitor, containerId)) await pause(POLL_MS, undefined, { signal: context.signal });
+      do await pause(POLL_MS, undefined, { signal: context.signal });
+      while (await isWatched(name));
     }
   };
 
@@ -235,27 +292,18 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (/no such (container|object)/i.test(stderr)) return undefined;
     // It ended under podman's eyes; the next look finds it ended.
     if (/\/proc\/\d+\/.*no such (process|file)/i.test(stderr)) return await podmanInspect(name, context);
-    throw engineError("Inspecting the container", exitCode, stderr); // unknown is not absent
-  };
-
-  const findImage = async (digest: string, context: Context): Promise<string> => {
-    const { exitCode, stdout } = await store.run(
-      ["image", "inspect", "--format={{.Digest}} {{.Id}}", imageName(digest)],
-      context,
-    );
-    const [found, id] = stdout.trim().split(" ");
-    if (exitCode === 0 && found === digest && id) return id;
-    throw notImported(digest);
+    throw engineError("ENGINE_FAILED", "Inspecting the container", exitCode, stderr); // unknown is not absent
   };
 
   const cleanup = async (name: string, context: Context): Promise<void> => {
-    const record = records.read(name);
+    const wasStarted = records.read(name)?.startIntent !== undefined;
+    const id = wasStarted && textIn(fileOf(name, "id"));
+    running.delete(name);
     await killCgroup(host, cgroupOf(name));
-    await removeContainer(name, context);
+    if (wasStarted) await removeContainer(name, context);
     await killCgroup(host, cgroupOf(name), { monitor: true });
-    const { containerId } = record ?? {};
     const ours = mountPoints().filter(
-      (path) => path.startsWith(`${records.folderOf(name)}/`) || (containerId && path.includes(`/${containerId}/`)),
+      (path) => path.startsWith(`${records.folderOf(name)}/`) || (id && path.includes(`/${id}/`)),
     );
     for (const path of ours.reverse()) await closeVolume(path, context);
     await removeCgroup(host, cgroupOf(name));
@@ -266,11 +314,13 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
 
   /** podman may report a busy mount although the container is gone, so only its absence counts. */
   const removeContainer = async (name: string, context: Context): Promise<void> => {
-    const deadline = Date.now() + REMOVE_PATIENCE_MS;
+    const patience = AbortSignal.timeout(REMOVE_PATIENCE_MS);
+    const either = AbortSignal.any([context.signal, patience]);
+    await settled(name, { ...context, signal: either }).catch(() => context.signal.throwIfAborted());
     for (;;) {
       const { exitCode, stderr } = await store.run(["rm", "--force", "--time=0", "--volumes", name], context);
-      if (!(await podmanInspect(name, context))) return;
-      if (Date.now() > deadline) throw engineError("Removing the container", exitCode, stderr);
+      if (exitCode === 0 || !(await podmanInspect(name, context))) return;
+      if (patience.aborted) throw engineError("ENGINE_FAILED", "Removing the container", exitCode, stderr);
       await pause(100, undefined, { signal: context.signal });
     }
   };
@@ -326,6 +376,15 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 }
 
+function textIn(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+}
+
+/** 0 when the file is not there. */
+function numberIn(path: string): number {
+  return Number(textIn(path) ?? 0);
+}
+
 function withGpus(spec: AttemptSpec, gpuDevices: readonly string[]): AttemptSpec {
   return gpuDevices.length === 0 ? spec : { ...spec, gpuDevices };
 }
@@ -352,9 +411,9 @@ function isMonitor(pid: number, containerId: string): boolean {
   }
 }
 
-function engineError(doing: string, exitCode: number, stderr: string): MarketError {
+function engineError(code: string, doing: string, exitCode: number, stderr: string): MarketError {
   const words = stderr.trim().split("\n").at(-1) ?? "";
-  return new MarketError("ENGINE_FAILED", `${doing} failed: ${words || `podman ended with ${exitCode}`}.`, {
+  return new MarketError(code, `${doing} failed: ${words || `podman ended with ${exitCode}`}.`, {
     retryable: true,
   });
 }

@@ -63,7 +63,7 @@ export function runtimeArgs({ isolation }: AttemptSpec): string[] {
   return [`--runtime=${runtime}`, `--runtime-flag=platform=${platform}`, `--runtime-flag=network=${network}`];
 }
 
-/** The arguments of `podman create`. The one place where the sandbox is built. */
+/** The arguments of `podman create` and `podman run`. The one place where the sandbox is built. */
 export function sandboxArgs(spec: AttemptSpec, place: SandboxPlace): string[] {
   checkSpec(spec);
   const p = SANDBOX_POLICY;
@@ -75,8 +75,6 @@ export function sandboxArgs(spec: AttemptSpec, place: SandboxPlace): string[] {
     ...spec.inputs.map(({ hostDir, path }) => ({ hostDir, path: containerPath(path), options: "ro,nosuid,nodev" })),
   ];
   return [
-    ...runtimeArgs(spec),
-    "create",
     `--name=${spec.name}`,
     "--pull=never",
     // Privileges

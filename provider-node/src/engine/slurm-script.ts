@@ -86,7 +86,7 @@ export function writeJob(
   };
   return writeBatch("batch", place.folder, script, [
     ...assignments(settings),
-    `CREATE=(${args.map(quoted).join(" ")})`,
+    `CREATE=(${["create", ...args].map(quoted).join(" ")})`,
   ]);
 }
 

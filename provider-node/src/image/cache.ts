@@ -1,7 +1,8 @@
-import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { digestSchema } from "@berth/protocol";
 import { z } from "zod";
+import { attemptRecords } from "../engine/attempt-record.ts";
 import type { PodmanStore } from "../engine/podman-store.ts";
 import type { Context } from "../engine/types.ts";
 import { imageName } from "./name.ts";
@@ -48,8 +49,8 @@ export async function listImages(
 }
 
 /**
- * Drops images, least recently used first, until those left have at most `maxBytes` together. One that a container is made
- * of, that is held, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
+ * Drops images, least recently used first, until those left have at most `maxBytes` together. One of an attempt that is
+ * not cleaned up, that is held, or that was needed in the last ten minutes, stays. Returns the digests of those that went.
  */
 export async function evictImages(maxBytes: number, store: PodmanStore, context: Context): Promise<string[]> {
   const { signal } = context;
@@ -57,9 +58,11 @@ export async function evictImages(maxBytes: number, store: PodmanStore, context:
   const images = listed.map((image) => ({ ...image, usedAt: usedAt(image.digest, store) }));
   let total = images.reduce((sum, { bytes }) => sum + bytes, 0);
   const gone: string[] = [];
+  const inUse = imagesInUse(store);
   for (const { digest, bytes, usedAt } of images.sort((a, b) => a.usedAt - b.usedAt)) {
     if (total <= maxBytes || Date.now() - usedAt < FRESH_MS) break;
-    if (held.has(digest)) continue;
+    if (held.has(digest) || inUse.has(digest)) continue;
+    store.imageIds.delete(digest);
     // Without --force podman refuses while a container is made of it.
     const removed = await store.run(["rmi", imageName(digest)], { signal });
     if (removed.exitCode !== 0) continue;
@@ -67,6 +70,13 @@ export async function evictImages(maxBytes: number, store: PodmanStore, context:
     gone.push(digest);
   }
   return gone;
+}
+
+function imagesInUse(store: PodmanStore): ReadonlySet<string> {
+  const folder = join(store.folder, "attempts");
+  const records = attemptRecords(folder);
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  return new Set(names.flatMap((name) => records.read(name)?.spec.imageDigest ?? []));
 }
 
 /** Unix milliseconds; 0 when it was never noted. */

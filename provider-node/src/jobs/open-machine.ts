@@ -9,8 +9,8 @@ import { reapOtherEngines } from "../engine/reap.ts";
 import { policyHash } from "../engine/sandbox-policy.ts";
 import { openSlurmEngine } from "../engine/slurm.ts";
 import { evictImages, listImages, noteUse } from "../image/cache.ts";
+import { findImage } from "../image/find.ts";
 import { importImage } from "../image/import.ts";
-import { imageName } from "../image/name.ts";
 import { DEFAULT_IMAGE_LIMITS } from "../image/verify.ts";
 import type { Context } from "../log.ts";
 
@@ -51,9 +51,7 @@ async function openPodman({ dataDir, runId, nodeId, gpuDevices }: MachineOptions
     engine,
     policyHash,
     async hasImage(digest, { signal }) {
-      const args = ["image", "inspect", "--format={{.Digest}}", imageName(digest)];
-      const { exitCode, stdout } = await store.run(args, { signal });
-      const isHere = exitCode === 0 && stdout.trim() === digest;
+      const isHere = (await findImage(digest, store, { signal })) !== undefined;
       if (isHere) noteUse(digest, store);
       return isHere;
     },

@@ -79,8 +79,9 @@ const isHere = spawnSync("runsc", ["--version"]).status === 0;
     if (!existsSync("/dev/kvm") || /\b(vmx|svm)\b/.test(readFileSync("/proc/cpuinfo", "utf8"))) this.skip();
     const hanging: PodmanStore = {
       ...bench.store,
-      runLocked: (args, options) =>
+      runLocked: (lock, args, options) =>
         bench.store.runLocked(
+          lock,
           args.map((arg) => arg.replace("platform=ptrace", "platform=kvm")),
           options,
         ),

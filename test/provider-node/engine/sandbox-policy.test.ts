@@ -4,6 +4,7 @@ import {
   attemptHash,
   policyHash,
   SANDBOX_POLICY,
+  runtimeArgs,
   sandboxArgs,
 } from "../../../provider-node/src/engine/sandbox-policy.ts";
 import type { AttemptSpec } from "../../../provider-node/src/engine/types.ts";
@@ -98,9 +99,9 @@ describe("sandboxArgs", () => {
   it("names gVisor and its platform before the command, and leaves room for its threads", () => {
     const inGvisor = sandboxArgs({ ...spec, isolation: "gvisor" }, place);
     const runtime = ["--runtime=runsc", "--runtime-flag=platform=ptrace", "--runtime-flag=network=none"];
-    expect(inGvisor.slice(0, 4)).to.deep.equal([...runtime, "create"]);
+    expect(runtimeArgs({ ...spec, isolation: "gvisor" })).to.deep.equal(runtime);
     expect(inGvisor).to.include("--pids-limit=1024").and.include("--cap-drop=all").and.include("--network=none");
-    expect(args[0]).to.equal("create");
+    expect(runtimeArgs(spec)).to.deep.equal([]);
   });
 
   it("passes GPUs by their CDI names", () => {

@@ -9,7 +9,7 @@ import { interfaceName } from "../../../provider-node/src/mesh/interface-name.ts
 import { socketPath } from "../../../provider-node/src/mesh/ledger.ts";
 import type { MeshOptions, MeshStatus } from "../../../provider-node/src/mesh/mesh.ts";
 import type { MeshNode } from "../../../provider-node/src/mesh/peers.ts";
-import { findByCommand } from "../../../provider-node/src/mesh/process-id.ts";
+import { findByCommand } from "../../../provider-node/src/process-id.ts";
 
 /** A network namespace with an underlay address, in which nodes can be started and killed. */
 export interface Host {

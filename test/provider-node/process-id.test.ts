@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect } from "chai";
-import { endProcess, findByCommand, identify, isAlive } from "../../../provider-node/src/mesh/process-id.ts";
+import { endProcess, findByCommand, identify, isAlive } from "../../provider-node/src/process-id.ts";
 
 describe("process identity", () => {
   it("tells a process from another that has its number", async () => {
