@@ -1,9 +1,10 @@
+export type { LogsEnd } from "@berth/protocol";
 export { addInputs, type InputSource, parseInput } from "./actions/add-inputs.ts";
 export { buildRequest, type RequestOptions } from "./actions/build-request.ts";
 export { buildSpec, type SpecOptions, traitsOf } from "./actions/build-spec.ts";
 export { blindTerms, type Estimate, estimate, type Wishes } from "./actions/estimate.ts";
 export { type FetchedResult, fetchResult } from "./actions/fetch-result.ts";
-export { type FollowOptions, followLogs, type LogPlace, type LogsEnd } from "./actions/follow-logs.ts";
+export { type FollowOptions, followLogs, type LogPlace } from "./actions/follow-logs.ts";
 export { deposit, type FundOptions, fund, withdraw } from "./actions/fund.ts";
 export { getJob, type Job, type JobReplica, type Order } from "./actions/get-job.ts";
 export { getTerms, type MatchedTerms } from "./actions/get-terms.ts";

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { MarketError } from "./errors.ts";
 import { addressSchema, bytes32Schema, bytesSchema, parseWith } from "./order-json.ts";
 import { type MarketDomain, orderDomain } from "./orders.ts";
+import { type Outcome, outcomes } from "./result.ts";
 import type { Address, Hex, JobId, UnixSeconds } from "./units.ts";
 
 /** The longest time that one signature lets its bearer read, in seconds. */
@@ -41,6 +42,32 @@ const signedSchema = z.strictObject({
   expiresAt: whole(2 ** 40 - 1),
   signature: bytesSchema,
 }) satisfies z.ZodType<SignedLogAccess, unknown>;
+
+/** How a stream of a replica's log ended, in the node's words: the data of its last event, `end`. */
+export interface LogsEnd {
+  attempt: number;
+  phase: string;
+  /** Null while it is not known how the attempt ended: only where nobody follows, or where there is no result to come. */
+  outcome: Outcome | null;
+  exitCode: number | null;
+  message: string;
+  /** The stream's length so far. */
+  bytes: number;
+  /** The job wrote more than is kept. */
+  truncated: boolean;
+}
+
+const count = z.int().min(0);
+/** Other members are left out: a newer node may send more. */
+export const logsEndSchema = z.object({
+  attempt: count,
+  phase: z.string().max(40),
+  outcome: z.enum(outcomes).nullable(),
+  exitCode: z.int().nullable(),
+  message: z.string().max(4096),
+  bytes: count,
+  truncated: z.boolean(),
+}) satisfies z.ZodType<LogsEnd, unknown>;
 
 /** What a wallet is asked to sign: pass it to `signTypedData`. The market and its chain are in the domain, as with orders. */
 export function logAccessTypedData(domain: MarketDomain, access: LogAccess) {

@@ -2,10 +2,10 @@ import {
   type Address,
   encodeLogAccess,
   type JobId,
+  type LogsEnd,
   logAccessTypedData,
+  logsEndSchema,
   MarketError,
-  type Outcome,
-  outcomes,
   type SignedLogAccess,
 } from "@berth/protocol";
 import { z } from "zod";
@@ -34,18 +34,6 @@ export interface FollowOptions {
   onAgain?: ((attempt: number) => void) | undefined;
 }
 
-/** How the stream ended, in the node's words. */
-export interface LogsEnd {
-  attempt: number;
-  phase: string;
-  /** Null while the attempt goes on, or where it has no result. */
-  outcome: Outcome | null;
-  exitCode: number | null;
-  message: string;
-  bytes: number;
-  truncated: boolean;
-}
-
 /** Seconds for which one signature opens streams; the node allows ten minutes. */
 const ACCESS_SECONDS = 300;
 /** How long a node may be silent before it is asked anew; it sends a sign of life every 15 s. */
@@ -56,14 +44,8 @@ const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [250, 5000];
 
 const count = z.int().min(0);
 const logSchema = z.object({ attempt: count, from: count, bytes: z.base64() });
-const endSchema = z.object({
-  attempt: count,
-  phase: z.string().max(40).transform(printable),
-  outcome: z.enum(outcomes).nullable(),
-  exitCode: z.int().nullable(),
-  message: z.string().max(4096).transform(printable),
-  bytes: count,
-  truncated: z.boolean(),
+const endSchema = logsEndSchema.transform((end): LogsEnd => {
+  return { ...end, phase: printable(end.phase), message: printable(end.message) };
 });
 const problemSchema = z.object({ code: z.string(), detail: z.string(), hint: z.string().nullish() });
 

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { ContentStore } from "@berth/content";
-import { type JobId, MarketError, type Outcome } from "@berth/protocol";
+import { type JobId, type LogsEnd, MarketError } from "@berth/protocol";
 import { type AttemptState, publicPhase } from "../core/states.ts";
 import type { Engine, LiveLog, LogStream } from "../engine/types.ts";
 import type { AttemptRow, Journal } from "../store/journal.ts";
@@ -24,21 +24,7 @@ export interface LogRequest {
   follow: boolean;
 }
 
-export type LogEvent =
-  | { type: "log"; attempt: number; from: number; bytes: Uint8Array }
-  | {
-      type: "end";
-      attempt: number;
-      phase: string;
-      /** Null while it is not known how the attempt ended: only where nobody follows, or where there is no result to come. */
-      outcome: Outcome | null;
-      exitCode: number | null;
-      message: string;
-      /** The stream's length so far. */
-      bytes: number;
-      /** The job wrote more than is kept. */
-      truncated: boolean;
-    };
+export type LogEvent = { type: "log"; attempt: number; from: number; bytes: Uint8Array } | ({ type: "end" } & LogsEnd);
 
 const LOOK_MS = 200;
 const PIECE_BYTES = 64 * 1024;

@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Address, type JobId, parseLogAccess } from "@berth/protocol";
+import { type Address, type JobId, type LogsEnd, parseLogAccess } from "@berth/protocol";
 import { expect } from "chai";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
-import { followLogs, type LogsEnd } from "../../../client/src/actions/follow-logs.ts";
+import { followLogs } from "../../../client/src/actions/follow-logs.ts";
 import type { Client } from "../../../client/src/client.ts";
 import { walletFromPrivateKey } from "../../../client/src/wallet.ts";
 
