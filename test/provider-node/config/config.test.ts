@@ -55,6 +55,15 @@ describe("loadConfig", () => {
       .with.property("code", "CONFIG_INVALID");
   });
 
+  it("refuses Docker as the engine with the word what to use", () => {
+    for (const engine of ["docker", { type: "docker" }]) {
+      expect(() => load({ flags: { engine } }), JSON.stringify(engine))
+        .to.throw(/Install podman[\s\S]*at engine/)
+        .with.property("code", "CONFIG_INVALID");
+    }
+    expect(() => load({ flags: { engine: "dokcer" } })).to.throw(/'podman' \| 'bubblewrap' \| 'slurm'/);
+  });
+
   it("refuses a setting in the environment that does not exist", () => {
     expect(() => load({ env: { BERTH_NODE_POL_MS: "1" } })).to.throw(
       "There is no setting behind the environment variable BERTH_NODE_POL_MS",
