@@ -74,13 +74,13 @@ export function sharedImages(folder: string): SharedImages {
 }
 
 /** Manifest, configuration and layers, and an index that names exactly this manifest. */
-async function copyLayout(from: string, to: string, { manifestDigest, manifest, configDigest, layers }: VerifiedImage) {
+async function copyLayout(from: string, to: string, image: VerifiedImage) {
+  const { manifestDigest, mediaType, manifest, configDigest, layers } = image;
   await mkdir(join(to, "blobs/sha256"), { recursive: true });
   for (const digest of new Set([manifestDigest, configDigest, ...layers.map((layer) => layer.digest)])) {
     const blob = join("blobs/sha256", digest.slice("sha256:".length));
     await copyFile(join(from, blob), join(to, blob));
   }
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
   const index = { schemaVersion: 2, manifests: [{ mediaType, digest: manifestDigest, size: manifest.length }] };
   writeFileSync(join(to, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
   writeFileSync(join(to, "index.json"), JSON.stringify(index));

@@ -10,10 +10,20 @@ export async function findImage(
 ): Promise<string | undefined> {
   const known = store.imageIds.get(digest);
   if (known !== undefined) return known;
-  const args = ["image", "inspect", "--format={{.Digest}} {{.Id}}", imageName(digest)];
-  const { exitCode, stdout } = await store.run(args, { signal });
-  const [found, id] = stdout.trim().split(" ");
-  if (exitCode !== 0 || found !== digest || !id) return undefined;
-  store.imageIds.set(digest, id);
+  const id = await askForImage(digest, store, { signal });
+  if (id !== undefined) store.imageIds.set(digest, id);
   return id;
+}
+
+/** As `findImage`, but podman is asked in any case, and what it says is not kept. */
+export async function askForImage(
+  digest: string,
+  store: PodmanStore,
+  { signal }: Pick<Context, "signal">,
+): Promise<string | undefined> {
+  // Two manifests may name one config. That is one image to podman, which has the digests of both.
+  const format = "--format={{.Id}}{{range .RepoDigests}} {{.}}{{end}}";
+  const { exitCode, stdout } = await store.run(["image", "inspect", format, imageName(digest)], { signal });
+  const [id, ...digests] = stdout.trim().split(" ");
+  return exitCode === 0 && digests.some((name) => name.endsWith(`@${digest}`)) ? id : undefined;
 }

@@ -3,8 +3,9 @@ import { join, resolve } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { PodmanStore } from "../engine/podman-store.ts";
 import type { Context } from "../engine/types.ts";
+import { askForImage } from "./find.ts";
 import { imageName } from "./name.ts";
-import { DEFAULT_IMAGE_LIMITS, type ImageLimits, verifyOciLayout } from "./verify.ts";
+import { DEFAULT_IMAGE_LIMITS, type ImageLimits, type VerifiedImage, verifyOciLayout } from "./verify.ts";
 
 /**
  * Brings a verified image into the node's store and returns its image id. The second time it is already there.
@@ -17,10 +18,10 @@ export async function importImage(
   context: Context,
   limits: ImageLimits = DEFAULT_IMAGE_LIMITS,
 ): Promise<string> {
-  const known = await findImported(digest, store, context);
+  const known = await askForImage(digest, store, context);
   if (known !== undefined) return known;
   const image = await verifyOciLayout(layoutDir, digest, context, limits);
-  const staging = stage(resolve(layoutDir), digest, image.manifest, store);
+  const staging = stage(resolve(layoutDir), image, store);
   try {
     const { exitCode, stderr } = await store.run(
       // A name made by podman from a path must be lower-case, so the path is ours and relative.
@@ -34,7 +35,7 @@ export async function importImage(
     rmSync(staging, { recursive: true, force: true });
   }
   // The layout may have changed while podman read it, so what is stored counts.
-  const id = await findImported(digest, store, context);
+  const id = await askForImage(digest, store, context);
   if (id === undefined || `sha256:${id}` !== image.configDigest) {
     await removeImage(digest, store, context);
     throw new MarketError(
@@ -54,21 +55,13 @@ export async function removeImage(digest: string, store: PodmanStore, { signal }
   await store.run(["rmi", "--force", imageName(digest)], { signal });
 }
 
-async function findImported(digest: string, store: PodmanStore, { signal }: Context): Promise<string | undefined> {
-  const format = "--format={{.Digest}} {{.Id}}";
-  const { exitCode, stdout } = await store.run(["image", "inspect", format, imageName(digest)], { signal });
-  const [found, id] = stdout.trim().split(" ");
-  return exitCode === 0 && found === digest ? id : undefined;
-}
-
 /** A layout whose index names exactly the verified manifest; the blobs stay where they are. */
-function stage(layoutDir: string, digest: string, manifest: Uint8Array, store: PodmanStore): string {
+function stage(layoutDir: string, { manifestDigest: digest, mediaType, manifest }: VerifiedImage, store: PodmanStore) {
   const staging = mkdtempSync(join(store.folder, "tmp/import-"));
   const layout = join(staging, stagedName(digest));
   mkdirSync(layout);
   symlinkSync(join(layoutDir, "blobs"), join(layout, "blobs"));
   writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
   const index = { schemaVersion: 2, manifests: [{ mediaType, digest, size: manifest.length }] };
   writeFileSync(join(layout, "index.json"), JSON.stringify(index));
   return staging;

@@ -21,6 +21,7 @@ import { digestSchema, MarketError, parseImageJson } from "@berth/protocol";
 import { z } from "zod";
 import type { Context } from "../engine/types.ts";
 import { type LayerEntry, readLayerTar } from "./layer-tar.ts";
+import { compressionOf } from "./media-types.ts";
 import type { VerifiedImage } from "./verify.ts";
 
 /** What an image says about running it. */
@@ -316,8 +317,9 @@ async function* layerStream(
 }
 
 function compose(stored: Readable, mediaType: string): Readable {
-  if (mediaType.endsWith("+gzip")) return stored.compose(createGunzip()) as Readable;
-  return mediaType.endsWith("+zstd") ? (stored.compose(createZstdDecompress()) as Readable) : stored;
+  const compression = compressionOf(mediaType);
+  if (compression === "gzip") return stored.compose(createGunzip()) as Readable;
+  return compression === "zstd" ? (stored.compose(createZstdDecompress()) as Readable) : stored;
 }
 
 function mustMatch(expected: string, actual: string): void {

@@ -8,11 +8,8 @@ import { createGunzip, createZstdDecompress } from "node:zlib";
 import { digestSchema, MarketError, parseImageJson } from "@berth/protocol";
 import { z } from "zod";
 import type { Context } from "../engine/types.ts";
+import { compressionOf, DOCKER, OCI } from "./media-types.ts";
 
-const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
-const LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar";
-const layerTypes = [LAYER_TYPE, `${LAYER_TYPE}+gzip`, `${LAYER_TYPE}+zstd`] as const;
 /** Manifest and config are documents, not data. */
 export const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 
@@ -22,15 +19,17 @@ const descriptor = z.object({
   size: z.int().min(0),
   urls: z.array(z.string()).optional(),
 });
-const manifestSchema = z.object({
-  schemaVersion: z.literal(2),
-  mediaType: z.literal(MANIFEST_TYPE).optional(),
-  config: descriptor.extend({ mediaType: z.literal(CONFIG_TYPE) }),
-  layers: z
-    .array(descriptor.extend({ mediaType: z.enum(layerTypes) }))
-    .min(1)
-    .max(127),
-});
+const manifestOf = ({ manifest, config, layers }: typeof OCI) =>
+  z.object({
+    schemaVersion: z.literal(2),
+    mediaType: manifest === OCI.manifest ? z.literal(manifest).default(manifest) : z.literal(manifest),
+    config: descriptor.extend({ mediaType: z.literal(config) }),
+    layers: z
+      .array(descriptor.extend({ mediaType: z.enum(Object.keys(layers)) }))
+      .min(1)
+      .max(127),
+  });
+const [ociSchema, dockerSchema] = [manifestOf(OCI), manifestOf(DOCKER)];
 const configSchema = z.object({
   os: z.literal("linux"),
   architecture: z.string(),
@@ -48,7 +47,7 @@ const indexSchema = z.object({
 });
 const MAX_PLATFORMS_NAMED = 12;
 
-export type Manifest = z.infer<typeof manifestSchema>;
+export type Manifest = z.infer<typeof ociSchema>;
 
 export interface ImageLimits {
   /** Manifest, config and layers as stored. */
@@ -59,9 +58,11 @@ export interface ImageLimits {
 
 export interface VerifiedImage {
   manifestDigest: string;
+  /** Of the manifest: OCI's or Docker's. */
+  mediaType: string;
   configDigest: string;
   architecture: string;
-  layers: { digest: string; mediaType: (typeof layerTypes)[number]; bytes: number }[];
+  layers: { digest: string; mediaType: string; bytes: number }[];
   /** Stored bytes of manifest, config and layers. */
   bytes: number;
   unpackedBytes: number;
@@ -88,16 +89,21 @@ export async function verifyOciLayout(
       "IMAGE_REFERENCE_REFUSED",
       `"${manifestDigest}" is not a digest; tags can be moved and are refused.`,
       {
-        hint: "Use the sha256 digest of the OCI platform manifest.",
+        hint: "Use the sha256 digest of the platform manifest.",
       },
     );
   }
   for (const folder of [dir, join(dir, "blobs"), join(dir, "blobs/sha256")]) await mustBeFolder(folder);
 
   const manifest = await readDocument(dir, { digest: manifestDigest, what: "manifest" }, context);
-  const { config, layers, bytes } = parseManifest(manifest, manifestDigest, limits.maxBytes);
+  const { mediaType, config, layers, bytes } = parseManifest(manifest, manifestDigest, limits.maxBytes);
   const configBytes = await readDocument(dir, { digest: config.digest, size: config.size, what: "config" }, context);
-  const { architecture, rootfs } = parseDocument(configSchema, configBytes, config.digest, "config");
+  const { architecture, rootfs } = parseDocument(
+    configSchema,
+    parseImageJson(configBytes, "config"),
+    config.digest,
+    "config",
+  );
   if (rootfs.diff_ids.length !== layers.length) {
     throw refused(`The config lists ${rootfs.diff_ids.length} layers, the manifest ${layers.length}.`);
   }
@@ -108,9 +114,10 @@ export async function verifyOciLayout(
   }
   return {
     manifestDigest,
+    mediaType,
     configDigest: config.digest,
     architecture,
-    layers: layers.map(({ digest, mediaType, size }) => ({ digest, mediaType, bytes: size })),
+    layers: layers.map((layer) => ({ digest: layer.digest, mediaType: layer.mediaType, bytes: layer.size })),
     bytes,
     unpackedBytes,
     manifest,
@@ -123,7 +130,10 @@ export async function verifyOciLayout(
  * @throws MarketError IMAGE_REFUSED (an index names its platforms), IMAGE_TOO_LARGE
  */
 export function parseManifest(manifest: Uint8Array, digest: string, maxBytes: number): Manifest & { bytes: number } {
-  const parsed = parseDocument(manifestSchema, manifest, digest, "manifest");
+  const value = parseImageJson(manifest, "manifest");
+  mustBeOfOnePlatform(value, digest);
+  const isDocker = (value as { mediaType?: unknown } | null)?.mediaType === DOCKER.manifest;
+  const parsed = parseDocument(isDocker ? dockerSchema : ociSchema, value, digest, "manifest");
   const { config, layers } = parsed;
   const bytes = manifest.length + config.size + layers.reduce((sum, layer) => sum + layer.size, 0);
   if (bytes > maxBytes) throw tooLarge(bytes, maxBytes, "stored");
@@ -133,7 +143,7 @@ export function parseManifest(manifest: Uint8Array, digest: string, maxBytes: nu
   return { ...parsed, bytes };
 }
 
-type Layer = z.infer<typeof manifestSchema>["layers"][number];
+type Layer = Manifest["layers"][number];
 
 /** Checks the blob's digest, then the digest of what it unpacks to. Returns the unpacked size. */
 async function verifyLayer(
@@ -168,9 +178,10 @@ async function verifyLayer(
   }
 }
 
-function decoderOf(mediaType: Layer["mediaType"]): Transform | undefined {
-  if (mediaType.endsWith("+gzip")) return createGunzip();
-  return mediaType.endsWith("+zstd") ? createZstdDecompress() : undefined;
+function decoderOf(mediaType: string): Transform | undefined {
+  const compression = compressionOf(mediaType);
+  if (compression === "gzip") return createGunzip();
+  return compression === "zstd" ? createZstdDecompress() : undefined;
 }
 
 /** Counts and hashes what is written to its sink. */
@@ -252,17 +263,26 @@ async function mustBeFolder(path: string): Promise<void> {
   );
 }
 
-function parseDocument<T>(schema: z.ZodType<T>, bytes: Uint8Array, digest: string, what: "manifest" | "config"): T {
-  const value = parseImageJson(bytes, what);
-  if (what === "manifest" && typeof value === "object" && value !== null && "manifests" in value) {
+function mustBeOfOnePlatform(manifest: unknown, digest: string): void {
+  if (typeof manifest !== "object" || manifest === null) return;
+  if ("manifests" in manifest) {
     throw refused(
-      `${digest} is an image index for several platforms${platformsOf(value)}.`,
+      `${digest} is an image index for several platforms${platformsOf(manifest)}.`,
       "Name the manifest of one platform.",
     );
   }
+  if ("schemaVersion" in manifest && manifest.schemaVersion === 1) {
+    throw refused(
+      `${digest} is a manifest in Docker's first format, which names no config.`,
+      "Push the image again with a newer tool (`skopeo copy --format oci`), and name its new digest.",
+    );
+  }
+}
+
+function parseDocument<T>(schema: z.ZodType<T>, value: unknown, digest: string, what: "manifest" | "config"): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw refused(`The ${what} ${digest} is not one of an OCI image: ${z.prettifyError(parsed.error)}`);
+  throw refused(`The ${what} ${digest} is not one of an OCI or Docker image: ${z.prettifyError(parsed.error)}`);
 }
 
 function platformsOf(value: unknown): string {

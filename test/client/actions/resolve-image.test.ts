@@ -14,6 +14,7 @@ import {
 import type { Client } from "../../../client/src/client.ts";
 import type { PackedImage } from "../../../client/src/image/pack.ts";
 import { workbench } from "../../content/support.ts";
+import { asDockerImage } from "../../support/docker-image.ts";
 import { digestOf, type RegistryMood, startRegistry } from "../../support/registry.ts";
 import { tinyImage } from "../support/images.ts";
 import { silent } from "../support/market.ts";
@@ -47,6 +48,15 @@ describe("resolveImage", () => {
     expect(await client.store.has(resolved.cid ?? "")).to.equal(true);
     const again = await resolveImage(client, `ipfs:${resolved.cid}@${image.digest}`);
     expect(again).to.deep.equal(resolved);
+  });
+
+  it("takes an image in Docker's format, from a layout and from a registry", async () => {
+    const digest = asDockerImage(image.dir, image.digest);
+    expect(await resolveImage(client, `oci:${image.dir}@${digest}`)).to.include({ digest });
+    const registry = await startRegistry();
+    bench.later(() => registry.close());
+    registry.push(image.dir);
+    expect(await resolveImage(client, `${registry.source}@${digest}`)).to.include({ digest, source: registry.source });
   });
 
   it("catches one changed byte in manifest, config or layer, and says expected and actual", async () => {

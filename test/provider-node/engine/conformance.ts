@@ -5,6 +5,7 @@ import {
   chmodSync,
   closeSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -28,8 +29,10 @@ import type { AttemptSpec, Engine } from "../../../provider-node/src/engine/type
 import { outcomeOf } from "../../../provider-node/src/engine/verdict.ts";
 import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
 import { collectOutputs } from "../../../provider-node/src/output/collect.ts";
+import { asDockerImage } from "../../support/docker-image.ts";
 import { type EngineBench, openBench, openTestMachine, quiet } from "../../support/engine.ts";
 import { eventually } from "../../support/eventually.ts";
+import { busyboxImage } from "../../support/images.ts";
 
 const MIB = 1024 * 1024;
 const CHILD = join(import.meta.dirname, "../../support/engine-child.ts");
@@ -148,6 +151,17 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       const { uid, gid } = statSync(join(await bench.engine.outputDir(spec.name, quiet), "file"));
       expect([uid, gid]).to.deep.equal([101_000, 101_001]); // nobody on this machine
       await cleanup(spec);
+    });
+
+    it("runs an image in Docker's format as it runs one of OCI's", async () => {
+      const layout = mkdtempSync(join(bench.dataDir, "docker-"));
+      cpSync((await busyboxImage()).dir, layout, { recursive: true });
+      const digest = asDockerImage(layout, bench.imageDigest);
+      await bench.importImage({ dir: layout, digest });
+      const spec = bench.shell("echo ran", { imageDigest: digest });
+      expect(await bench.run(spec)).to.include({ phase: "exited", exitCode: 0 });
+      expect(await bench.stdout(spec.name)).to.equal("ran\n");
+      await bench.engine.cleanup(spec.name, quiet);
     });
 
     it("holds the sandbox as the job sees it", async () => {

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import type { PackedImage } from "../../../client/src/image/index.ts";
 import { selfSigned } from "../../support/certificate.ts";
+import { asDockerImage } from "../../support/docker-image.ts";
 import { digestOf, type RegistryMood, startRegistry, type TestRegistry } from "../../support/registry.ts";
 import { failure, imageBench } from "./support.ts";
 
@@ -93,6 +94,16 @@ describe("an image is brought in", function () {
     expect(said).to.contain("SOURCE_REFUSED").and.to.contain("plain HTTP refused: CONTENT_UNAVAILABLE");
     args[0] = join(bench.dir, "others");
     expect(inPublic("tls-child.ts", args)).to.contain("SOURCE_UNREACHABLE").and.to.not.contain("brought");
+  });
+
+  it("from a registry that has it in Docker's format, by the digest of that", async () => {
+    image = await bench.pack("zipped", "zipped", 6);
+    const digest = asDockerImage(image.dir, image.digest);
+    const { source } = await registry();
+    const { bytes } = await bench.bring(bench.open(), { digest, sources: [source] });
+    expect(bytes).to.be.above(image.bytes);
+    const { mediaType } = JSON.parse(readFileSync(blobOf(digest), "utf8"));
+    expect(mediaType).to.equal("application/vnd.docker.distribution.manifest.v2+json");
   });
 
   it("from a layout folder on a web server", async () => {

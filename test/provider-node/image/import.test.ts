@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { packImage } from "../../../client/src/image/index.ts";
 import { importImage, removeImage } from "../../../provider-node/src/image/import.ts";
+import { asDockerImage } from "../../support/docker-image.ts";
 import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 import { busyboxImage } from "../../support/images.ts";
 
@@ -34,6 +35,24 @@ describe("importImage", function () {
     writeFileSync(join(folder, "Layout/index.json"), '{"schemaVersion":2,"manifests":[]}');
     await removeImage(digest, bench.store, quiet);
     expect(await importImage(join(folder, "Layout"), digest, bench.store, quiet)).to.match(/^[0-9a-f]{64}$/);
+  });
+
+  it("imports an image in Docker's format under the digest of Docker's manifest, also beside its twin of OCI", async () => {
+    const { dir, digest, configDigest } = await busyboxImage();
+    const layout = join(folder, "docker");
+    cpSync(dir, layout, { recursive: true });
+    const docker = asDockerImage(layout, digest);
+    await importImage(dir, digest, bench.store, quiet);
+    expect(`sha256:${await importImage(layout, docker, bench.store, quiet)}`).to.equal(configDigest);
+    expect(`sha256:${await importImage("/nowhere", digest, bench.store, quiet)}`).to.equal(configDigest);
+    await removeImage(digest, bench.store, quiet);
+    expect(`sha256:${await importImage("/nowhere", docker, bench.store, quiet)}`).to.equal(configDigest);
+    await removeImage(docker, bench.store, quiet);
+    const id = await importImage(layout, docker, bench.store, quiet);
+    expect(`sha256:${id}`).to.equal(configDigest);
+    const { stdout } = await bench.store.run(["image", "inspect", "--format={{.Digest}} {{.ManifestType}}", id], quiet);
+    expect(stdout.trim()).to.equal(`${docker} application/vnd.docker.distribution.manifest.v2+json`);
+    await removeImage(docker, bench.store, quiet);
   });
 
   it("lets nothing into the store that does not match", async () => {

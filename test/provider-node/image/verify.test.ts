@@ -16,6 +16,7 @@ import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import { type PackedImage, packImage } from "../../../client/src/image/index.ts";
 import { type ImageLimits, verifyOciLayout } from "../../../provider-node/src/image/verify.ts";
+import { asDockerImage, type DockerManifest } from "../../support/docker-image.ts";
 import { quiet } from "../../support/engine.ts";
 
 describe("verifyOciLayout", () => {
@@ -174,11 +175,63 @@ describe("verifyOciLayout", () => {
       .that.contains("several platforms");
   });
 
-  it("refuses docker's media types and layers that are elsewhere", async () => {
-    const docker = forged((manifest) =>
-      Object.assign(manifest, { mediaType: "application/vnd.docker.distribution.manifest.v2+json" }),
-    );
-    expect(await refusal(docker)).to.have.property("code", "IMAGE_REFUSED");
+  it("accepts an image in Docker's second format by the digest of Docker's manifest, and checks it as far", async () => {
+    const docker = asDockerImage(dir, image.digest);
+    const found = await verify(docker);
+    expect(found).to.include({
+      manifestDigest: docker,
+      mediaType: "application/vnd.docker.distribution.manifest.v2+json",
+      configDigest: image.configDigest,
+    });
+    expect(found.unpackedBytes).to.be.above(50_000);
+    for (const digest of [image.layerDigest, image.configDigest, docker]) {
+      const bytes = readFileSync(blob(digest));
+      const changed = Buffer.from(bytes);
+      changed[20] = (changed[20] ?? 0) ^ 1;
+      writeFileSync(blob(digest), changed);
+      expect(await refusal(docker)).to.have.property("code", "IMAGE_DIGEST_MISMATCH");
+      writeFileSync(blob(digest), bytes);
+    }
+  });
+
+  it("refuses documents that are neither OCI's nor Docker's, mixed ones, and Docker's first format", async () => {
+    const oci = "application/vnd.oci.image.manifest.v1+json";
+    const changes: [string, (manifest: DockerManifest) => void][] = [
+      ["Docker's parts in OCI's manifest", (manifest) => Object.assign(manifest, { mediaType: oci })],
+      ["Docker's parts in a manifest without a name", (manifest) => delete manifest.mediaType],
+      [
+        "a layer of OCI's",
+        ({ layers }) => Object.assign(layers[0] ?? {}, { mediaType: "application/vnd.oci.image.layer.v1.tar+gzip" }),
+      ],
+      [
+        "a layer that is elsewhere",
+        ({ layers }) =>
+          Object.assign(layers[0] ?? {}, { mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" }),
+      ],
+      ["urls", ({ layers }) => Object.assign(layers[0] ?? {}, { urls: ["https://elsewhere.invalid"] })],
+    ];
+    for (const [what, change] of changes) {
+      const error = await refusal(asDockerImage(dir, image.digest, change));
+      expect(error, what).to.have.property("code", "IMAGE_REFUSED");
+    }
+    const docker = "application/vnd.docker.distribution.manifest.v2+json";
+    const named = forged((manifest) => Object.assign(manifest, { mediaType: docker }));
+    expect(await refusal(named), "OCI's parts in Docker's manifest").to.have.property("code", "IMAGE_REFUSED");
+    const first = put(JSON.stringify({ schemaVersion: 1, name: "team/app", fsLayers: [], history: [] }));
+    expect(await refusal(first))
+      .to.include({ code: "IMAGE_REFUSED" })
+      .and.to.have.property("hint")
+      .that.contains("skopeo copy");
+    const list = "application/vnd.docker.distribution.manifest.list.v2+json";
+    const platform = { os: "linux", architecture: "amd64" };
+    const manifests = [{ mediaType: docker, digest: image.digest, size: 1, platform }];
+    const index = put(JSON.stringify({ schemaVersion: 2, mediaType: list, manifests }));
+    expect(await refusal(index))
+      .to.have.property("message")
+      .that.contains(`name one of them: ${image.digest} (linux/amd64)`);
+  });
+
+  it("refuses layers that are elsewhere", async () => {
     const foreign = forged(({ layers }) => Object.assign(layers[0] as Blob, { urls: ["https://elsewhere.invalid"] }));
     expect(await refusal(foreign)).to.have.property("code", "IMAGE_REFUSED");
   });

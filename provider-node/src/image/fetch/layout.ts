@@ -50,7 +50,7 @@ export async function fetchLayout(options: FetchLayoutOptions, context: Context)
   for (const blob of named.values()) await bring(blob, blob.size, () => place.openBlob(blob.digest, signal));
 
   await writeFile(join(target, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-  const entry = { mediaType: mediaType ?? "application/vnd.oci.image.manifest.v1+json", digest, size: manifest.length };
+  const entry = { mediaType, digest, size: manifest.length };
   await writeFile(join(target, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
   return fetched;
 }
