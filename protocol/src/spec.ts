@@ -52,6 +52,11 @@ const imageSchema = z
   .refine(({ cid, sources }) => cid !== undefined || sources !== undefined, "must have a cid, sources, or both")
   .meta({ anyOf: [{ required: ["cid"] }, { required: ["sources"] }] });
 
+/** Who can open an age file: an X25519 public key, as `age-keygen -y` prints it. Its checksum is for age to check. */
+const ageRecipientSchema = z
+  .string()
+  .regex(/^age1[02-9ac-hj-np-z]{58}$/, "must be an X25519 recipient of age (age1 and 58 characters)");
+
 /** What to run, version 1. Every field is in base units; unknown fields are refused. */
 export const specSchema = z.strictObject({
   version: z.literal(1),
@@ -72,6 +77,8 @@ export const specSchema = z.strictObject({
       .min(0)
       .max(2 ** 44),
     maxFiles: z.int().min(0).max(1_000_000),
+    /** Publish outputs and logs as age files that these alone can open. The limits above are of what is in them. */
+    encryptTo: z.array(ageRecipientSchema).min(1).max(8).optional(),
   }),
   resources: z.strictObject({
     cpuMilli: z.int().min(10).max(1_024_000),
@@ -114,6 +121,11 @@ export function parseSpec(value: unknown): Spec {
   if (clash !== undefined) {
     throw new MarketError("SPEC_INVALID", `The spec mounts two things at or below ${clash}.`, {
       hint: "Give every input and the outputs a folder of their own.",
+    });
+  }
+  if (spec.outputs.encryptTo !== undefined && spec.verification === "quorum") {
+    throw new MarketError("SPEC_INVALID", "The spec asks for a quorum on outputs that are encrypted.", {
+      hint: "Equal outputs differ once encrypted, so nobody could compare them: leave out encryptTo or the quorum.",
     });
   }
   canonicalBytes(spec);

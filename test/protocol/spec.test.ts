@@ -75,6 +75,26 @@ describe("parseSpec", () => {
     expect(refusal({ inputs: [{ cid: aSpec().image.cid, path: "/out/in" }] })).to.contain("at or below /out"));
   it("refuses another version", () => expect(refusal({ version: 2 })).to.contain("version"));
 
+  const recipient = `age1${"q".repeat(58)}`;
+  const encrypted = (...encryptTo: string[]) => ({ outputs: { ...aSpec().outputs, encryptTo } });
+  it("takes recipients to encrypt to, at most eight", () => {
+    expect(parseSpec({ ...aSpec(), ...encrypted(recipient) }).outputs.encryptTo).to.deep.equal([recipient]);
+    expect(refusal(encrypted())).to.contain("encryptTo");
+    expect(refusal(encrypted(...Array.from({ length: 9 }, () => recipient)))).to.contain("encryptTo");
+  });
+  for (const wrong of [
+    `${recipient}q`,
+    recipient.toUpperCase(),
+    `age1pq1${"q".repeat(55)}`,
+    `AGE-SECRET-KEY-1${"Q".repeat(58)}`,
+  ])
+    it(`refuses ${wrong.slice(0, 18)} as a recipient`, () =>
+      expect(refusal(encrypted(wrong))).to.contain("must be an X25519 recipient of age"));
+  it("refuses a quorum on what nobody can compare", () =>
+    expect(refusal({ ...encrypted(recipient), verification: "quorum" })).to.contain(
+      "quorum on outputs that are encrypted",
+    ));
+
   it("has a JSON Schema that forbids unknown fields", () => {
     const schema = specJsonSchema() as { additionalProperties: boolean; required: string[] };
     expect(schema.additionalProperties).to.equal(false);

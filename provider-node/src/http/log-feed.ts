@@ -5,7 +5,7 @@ import { type AttemptState, publicPhase } from "../core/states.ts";
 import type { Engine, LiveLog, LogStream } from "../engine/types.ts";
 import type { AttemptRow, Journal } from "../store/journal.ts";
 
-/** Where logs are read: in the engine while a command runs, in the content store after it. */
+/** Where logs are read: in the engine while a command runs, in the content store after it unless they are encrypted there. */
 export interface LogTools {
   journal: Pick<Journal, "attempt">;
   content: Pick<ContentStore, "getBytes">;
@@ -45,8 +45,15 @@ export async function* feedLog(tools: LogTools, request: LogRequest, signal: Abo
     }
     const isOver = attempt.outcome !== null || givenUp.includes(attempt.state);
     if (isOver) {
-      for await (const bytes of storedBytes(tools, attempt, stream, at.bytes)) yield emit(bytes);
       const kept = attempt.facts[stream];
+      if (attempt.facts.spec?.outputs.encryptTo === undefined) {
+        for await (const bytes of storedBytes(tools, attempt, stream, at.bytes)) yield emit(bytes);
+      } else {
+        // What is stored is encrypted; the engine has the log itself until the attempt is cleaned up.
+        live ??= openLive(tools, attempt, stream);
+        for await (const bytes of live === undefined ? [] : liveBytes(live, at.bytes)) yield emit(bytes);
+        if (at.bytes < (kept?.bytes ?? 0)) throw sealedLog();
+      }
       return yield endOf(attempt, kept?.bytes ?? at.bytes, kept?.truncated ?? false);
     }
     if (attempt.state === "running" || attempt.state === "exited") {
@@ -101,6 +108,12 @@ async function* storedBytes(
     });
   }
   for (let at = from; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
+}
+
+function sealedLog(): MarketError {
+  return new MarketError("LOG_GONE", "The log of the ended run is kept encrypted only.", {
+    hint: "Fetch the log of the result, and open it with the identity that it is encrypted to.",
+  });
 }
 
 function endOf({ attempt, state, outcome, facts, message }: AttemptRow, bytes: number, truncated: boolean): LogEvent {

@@ -1,4 +1,4 @@
-import { createWriteStream } from "node:fs";
+import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -8,14 +8,13 @@ import { deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools } from "../core/ports.ts";
 import type { CapturedLog, AttemptState as ContainerState } from "../engine/types.ts";
 import type { Context } from "../log.ts";
-import { collectOutputs } from "../output/collect.ts";
+import { archiveOutputs, skippedLines } from "../output/archive.ts";
+import { type Collected, collectOutputs } from "../output/collect.ts";
+import { sealOnce } from "../output/seal.ts";
 import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { boundedBy } from "./deadline.ts";
 import { keepArtifact } from "./keep.ts";
-import { machineOf, stagingOf } from "./prepare.ts";
-
-/** Names of skipped entries that a result lists at most. */
-const MAX_SKIPPED = 100;
+import { machineOf, sealedDirOf, stagingOf } from "./prepare.ts";
 
 /** Reads what an ended container left: its end, its usage, its outputs and its logs. All of it is the job's word. */
 export async function collectAttempt(
@@ -42,8 +41,8 @@ export async function collectAttempt(
     finishedAt: (state.finishedAt ?? new Date()).getTime(),
     ...(state.startedAt !== undefined && { startedAt: state.startedAt.getTime() }),
     exitCode: state.exitCode ?? null,
-    stdout: await addLog(job, attempt, "stdout", logs.stdout, tools, context),
-    stderr: await addLog(job, attempt, "stderr", logs.stderr, tools, context),
+    stdout: await addLog(job, attempt, spec, "stdout", logs.stdout, tools, context),
+    stderr: await addLog(job, attempt, spec, "stderr", logs.stderr, tools, context),
     ...("cid" in outputs && { outputs }),
   };
   if ("cid" in outputs) return { state: "collected", ...end, facts };
@@ -66,6 +65,7 @@ function outcomeOf(state: ContainerState, spec: Spec): { outcome: Outcome; messa
   return { outcome: "exited", message: "" };
 }
 
+type Collection = Extract<Collected, { ok: true }>;
 type Outputs = NonNullable<AttemptFacts["outputs"]>;
 
 /** What cannot be collected before the result is due is left out: a result without outputs still gets there. */
@@ -103,12 +103,24 @@ async function addOutputs(
     const { what, limit, atLeast } = collected.tooLarge;
     return { problem: `The outputs have at least ${atLeast} ${what}; the spec allows ${limit}.` };
   }
+  const add = spec.outputs.encryptTo === undefined ? addPlain : addSealed;
+  return await add(job, attempt, spec, collected, tools, context);
+}
+
+async function addPlain(
+  job: JobRow,
+  attempt: AttemptRow,
+  spec: Spec,
+  { files, skipped }: Collection,
+  tools: JobTools,
+  context: Context,
+): Promise<Outputs> {
   // Only what was checked file by file is copied out, so nothing in the volume can change what is added.
   const copy = join(stagingOf(attempt, tools), "outputs");
   await rm(copy, { recursive: true, force: true });
   await mkdir(copy, { recursive: true, mode: 0o700 });
   try {
-    for (const file of collected.files) {
+    for (const file of files) {
       const target = join(copy, file.path);
       await mkdir(dirname(target), { recursive: true });
       await pipeline(file.content(), createWriteStream(target, { flags: "wx" }), { signal: context.signal });
@@ -116,25 +128,56 @@ async function addOutputs(
     const limits = { maxBytes: spec.outputs.maxBytes, maxEntries: 2 * spec.outputs.maxFiles + 1024 };
     const added = await tools.content.addPath(copy, { ...limits, signal: context.signal });
     await keepArtifact(job, attempt, { kind: "outputs", cid: added.cid, bytes: added.size }, tools, context);
-    const skipped = [
-      ...collected.skipped.map(({ path, reason }) => `${path}: ${reason}`),
-      ...added.skipped.map(({ path, why }) => `${path}: ${why}`),
-    ];
-    return { cid: added.cid, bytes: added.contentBytes, files: added.files, skipped: skipped.slice(0, MAX_SKIPPED) };
+    return { cid: added.cid, bytes: added.contentBytes, files: added.files, skipped: skippedLines(skipped) };
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
 }
 
+/** Nothing of the outputs reaches the disk or the store but as the age file; names of what was left out are in it too. */
+async function addSealed(
+  job: JobRow,
+  attempt: AttemptRow,
+  spec: Spec,
+  { files, skipped, bytes }: Collection,
+  tools: JobTools,
+  context: Context,
+): Promise<Outputs> {
+  const archive = () => archiveOutputs(files, skippedLines(skipped));
+  const { cid } = await addSealedFile(job, attempt, spec, "outputs", archive, tools, context);
+  return { cid, bytes, files: files.length, skipped: [] };
+}
+
+async function addSealedFile(
+  job: JobRow,
+  attempt: AttemptRow,
+  { outputs: { encryptTo = [] } }: Spec,
+  kind: "outputs" | "stdout" | "stderr",
+  content: () => AsyncIterable<Uint8Array>,
+  tools: JobTools,
+  context: Context,
+): Promise<{ cid: string }> {
+  const path = await sealOnce(sealedDirOf(attempt, tools), kind, content, encryptTo, context);
+  const { cid, size } = await tools.content.addPath(path, { signal: context.signal });
+  await keepArtifact(job, attempt, { kind, cid, bytes: size }, tools, context);
+  return { cid };
+}
+
 async function addLog(
   job: JobRow,
   attempt: AttemptRow,
+  spec: Spec,
   kind: "stdout" | "stderr",
   captured: CapturedLog,
   tools: JobTools,
   context: Context,
 ): Promise<NonNullable<AttemptFacts["stdout"]>> {
+  const { bytes, truncated } = captured;
+  if (spec.outputs.encryptTo !== undefined) {
+    const content = () => createReadStream(captured.path) as AsyncIterable<Uint8Array>;
+    return { ...(await addSealedFile(job, attempt, spec, kind, content, tools, context)), bytes, truncated };
+  }
   const { cid, size } = await tools.content.addBytes(await readFile(captured.path), { signal: context.signal });
   await keepArtifact(job, attempt, { kind, cid, bytes: size }, tools, context);
-  return { cid, bytes: captured.bytes, truncated: captured.truncated };
+  return { cid, bytes, truncated };
 }

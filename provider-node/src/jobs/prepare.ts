@@ -10,6 +10,7 @@ import { freeBytesOf } from "../disk.ts";
 import type { AttemptSpec } from "../engine/types.ts";
 import { holdImage } from "../image/cache.ts";
 import type { Context } from "../log.ts";
+import { assertSealable } from "../output/seal.ts";
 import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { boundedBy, STEP_OVERDUE } from "./deadline.ts";
 
@@ -47,6 +48,7 @@ export async function prepareAttempt(
     const spec = await inTime(startBy(), tools, context, (own) => fetchSpec(job, tools, own));
     facts = { ...facts, spec };
     assertServed(spec, tools);
+    await assertSealable(spec.outputs.encryptTo ?? []);
     // Until a container is made of it, nothing else says that the image is needed.
     using _held = holdImage(spec.image.digest);
     await inTime(startBy(), tools, context, async (own) => {
@@ -301,6 +303,11 @@ async function fetch(
 /** The folder of everything that an attempt has on its way. */
 export function stagingOf(attempt: AttemptRow, { self, stagingDir }: JobTools): string {
   return join(stagingDir, attemptName(self.runId, attempt));
+}
+
+/** Where an attempt's outputs and logs lie encrypted until they are on their way to the chain. */
+export function sealedDirOf(attempt: AttemptRow, tools: JobTools): string {
+  return join(stagingOf(attempt, tools), "sealed");
 }
 
 function inputDir(attempt: AttemptRow, at: number, tools: JobTools): string {

@@ -8,7 +8,7 @@ import type { Context } from "../log.ts";
 import type { AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { boundedBy } from "./deadline.ts";
 import { keepArtifact } from "./keep.ts";
-import { stagingOf } from "./prepare.ts";
+import { sealedDirOf, stagingOf } from "./prepare.ts";
 
 /** From this many seconds before the submit deadline on, a result goes on chain although it could not be read back. */
 const READ_BACK_RESERVE_SECONDS = 60;
@@ -22,6 +22,8 @@ export async function publishAttempt(
   context: Context,
 ): Promise<Change> {
   const { self, deployment, content } = tools;
+  // What was collected is in the journal: it is not sealed again.
+  await rm(sealedDirOf(attempt, tools), { recursive: true, force: true });
   const policyHash = tools.machine?.policyHash ?? NO_POLICY;
   const { bytes, cid, claim } = await signResult(job, attempt, { self, deployment, policyHash });
   await content.addBytes(bytes, { signal: context.signal });

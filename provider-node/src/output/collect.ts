@@ -1,5 +1,6 @@
 import { constants, type Stats } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
+import { isSafeName, MAX_PATH_BYTES } from "@berth/content";
 import { MarketError } from "@berth/protocol";
 import type { Context, OutputLimits } from "../engine/types.ts";
 
@@ -14,7 +15,15 @@ export interface OutputFile {
 
 export interface SkippedOutput {
   path: string;
-  reason: "link" | "fifo" | "socket" | "device" | "name is not UTF-8" | "too deep" | "changed while read";
+  reason:
+    | "link"
+    | "fifo"
+    | "socket"
+    | "device"
+    | "name is not UTF-8"
+    | "name is not portable"
+    | "too deep"
+    | "changed while read";
 }
 
 export type Collected =
@@ -52,6 +61,14 @@ export async function collectOutputs(dir: string, limits: OutputLimits, { signal
         continue;
       }
       const path = [...parts, name].join("/");
+      // Who fetches it could not write it to disk.
+      const trouble = !isSafeName(name)
+        ? "name is not portable"
+        : Buffer.byteLength(path) > MAX_PATH_BYTES && "too deep";
+      if (trouble) {
+        skipped.push({ path, reason: trouble });
+        continue;
+      }
       const entry = await openEntry(folder, name);
       if (typeof entry === "string") {
         skipped.push({ path, reason: entry });

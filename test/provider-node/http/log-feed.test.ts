@@ -5,6 +5,7 @@ import type { AttemptState } from "../../../provider-node/src/core/states.ts";
 import type { Engine, LiveLog } from "../../../provider-node/src/engine/types.ts";
 import { feedLog, type LogEvent, type LogRequest, type LogTools } from "../../../provider-node/src/http/log-feed.ts";
 import type { AttemptRow } from "../../../provider-node/src/store/journal.ts";
+import { aSpec } from "../../support/specs.ts";
 
 const jobId = `0x${"1".repeat(64)}` as JobId;
 const REQUEST: LogRequest = { jobId, replica: 0, stream: "stdout", from: 0, attempt: null, follow: true };
@@ -72,6 +73,18 @@ describe("feedLog", () => {
     expect(events.map(({ type, attempt }) => `${type} ${attempt}`)).to.deep.equal(["log 0", "log 1", "log 1", "end 1"]);
     expect(events[1]).to.deep.include({ from: 0 });
     expect((await feed(node([ended(1, "xyz")]), { from: 2, attempt: 0 })).text).to.equal("xyz|");
+  });
+
+  it("reads the log of a job whose outputs are encrypted from the engine alone, also after its end", async () => {
+    const { outputs } = aSpec();
+    const spec = aSpec({ outputs: { ...outputs, encryptTo: ["age1"] } });
+    const over = ended(0, "abcdef");
+    const sealed = { ...over, facts: { ...over.facts, spec } };
+    expect((await feed(node([row(0, "running"), sealed], { 0: ["abc", "", "def"] }))).text).to.equal("abcdef|");
+    expect((await feed(node([sealed], { 0: ["abcdef"] }), { from: 2 })).text).to.equal("cdef|");
+    const error = await feed(node([sealed])).catch((thrown: MarketError) => thrown);
+    expect(error).to.include({ code: "LOG_GONE" });
+    expect((error as MarketError).hint).to.include("identity");
   });
 
   it("does not wait where nobody follows", async () => {

@@ -1,13 +1,15 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ContentStore, openEmbeddedStore } from "@berth/content";
+import { type ContentStore, openEmbeddedStore, readTar } from "@berth/content";
 import { type JobId, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
+import { openSealed } from "../../../client/src/sealed/open.ts";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
 import { collectAttempt } from "../../../provider-node/src/jobs/collect.ts";
 import type { AttemptRow, JobRow } from "../../../provider-node/src/store/journal.ts";
+import { agePair, bytesOf } from "../../support/age.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
 
@@ -35,7 +37,7 @@ describe("collectAttempt", function () {
   });
 
   /** The store adds outputs only when `add` lets it. */
-  const collect = (now: () => number, add: (signal: AbortSignal) => Promise<void>) => {
+  const collect = (now: () => number, add: (signal: AbortSignal) => Promise<void>, spec = aSpec({})) => {
     const log = { path: join(dir, "log"), bytes: 6, truncated: false };
     const addPath: ContentStore["addPath"] = async (path, options) => {
       await add(options?.signal ?? context.signal);
@@ -60,7 +62,6 @@ describe("collectAttempt", function () {
       database: { atomically: (run: () => unknown) => run() },
       journal: { keep: () => {} },
     } as unknown as JobTools;
-    const spec = aSpec({});
     const job = { jobId, replica: 0, matchedAt: 1000, terms } as unknown as JobRow;
     const attempt = { jobId, replica: 0, attempt: 0, facts: { spec }, state: "exited" } as unknown as AttemptRow;
     return collectAttempt(job, attempt, tools, context);
@@ -73,6 +74,85 @@ describe("collectAttempt", function () {
     );
     expect(change).to.deep.include({ state: "collected", outcome: "exited" });
     expect(change.facts?.outputs).to.deep.include({ files: 1 });
+  });
+
+  describe("of a job whose outputs are encrypted", () => {
+    const SECRET = "made by the command";
+    const now = () => 1100;
+    const add = async () => {};
+    const sealedSpec = (recipient: string, limits = {}) =>
+      aSpec({ outputs: { ...aSpec({}).outputs, encryptTo: [recipient], ...limits } });
+    const everything = (folder: string) =>
+      readdirSync(folder, { recursive: true, withFileTypes: true }).flatMap((entry) =>
+        entry.isFile() ? [readFileSync(join(entry.parentPath, entry.name))] : [],
+      );
+
+    it("stores what one identity opens: files, names, what was left out and logs; counts and sizes are of the plain ones", async () => {
+      const { identity, recipient } = await agePair();
+      symlinkSync("/etc/passwd", join(dir, "out/secret-link"));
+      const { facts, outcome } = await collect(now, add, sealedSpec(recipient));
+      expect(outcome).to.equal("exited");
+      expect(facts?.outputs).to.deep.include({ files: 1, bytes: SECRET.length, skipped: [] });
+      expect(facts?.stdout).to.deep.include({ bytes: 6, truncated: false });
+      const open = (cid = "") => openSealed(content.read(cid, { maxBytes: 100_000 }), identity, "x");
+      const files: string[] = [];
+      for await (const { path, content: bytes } of readTar(open(facts?.outputs?.cid)))
+        files.push(`${path}: ${await bytesOf(bytes)}`);
+      expect(files).to.deep.equal(['skipped.json: ["secret-link: link"]', `outputs/file: ${SECRET}`]);
+      expect(String(await bytesOf(open(facts?.stderr?.cid)))).to.equal("hello\n");
+    });
+
+    it("has none of it in the clear in the store, nor on its way there", async () => {
+      await collect(now, add, sealedSpec((await agePair()).recipient));
+      const stored = [...everything(join(dir, "content")), ...everything(join(dir, "staging"))];
+      expect(stored.length).to.be.greaterThan(3);
+      for (const text of [SECRET, "hello\n", "outputs/file"])
+        expect(stored.filter((bytes) => bytes.includes(text))).to.deep.equal([]);
+      await collect(now, add);
+      expect(everything(join(dir, "content")).some((bytes) => bytes.includes(SECRET))).to.equal(true);
+    });
+
+    it("comes to the same after a crash before it was written down", async () => {
+      const spec = sealedSpec((await agePair()).recipient);
+      const first = await collect(now, add, spec);
+      expect((await collect(now, add, spec)).facts).to.deep.include({
+        outputs: first.facts?.outputs,
+        stdout: first.facts?.stdout,
+        stderr: first.facts?.stderr,
+      });
+    });
+
+    it("is held to the spec's limits before anything is encrypted", async () => {
+      const spec = sealedSpec((await agePair()).recipient, { maxBytes: SECRET.length - 1 });
+      const change = await collect(now, add, spec);
+      expect(change).to.deep.include({ outcome: "output-too-large" });
+      expect(change.facts).to.not.have.property("outputs");
+    });
+  });
+
+  it("leaves out what no result could name or no client could write", async () => {
+    let deep = join(dir, "out");
+    // Longer than a path may be: made folder by folder, as a job does it.
+    const back = process.cwd();
+    process.chdir(deep);
+    for (let at = 0; at < 20; at++) {
+      deep = "\n".repeat(250);
+      mkdirSync(deep);
+      process.chdir(deep);
+    }
+    writeFileSync("file", "unreachable");
+    process.chdir(back);
+    writeFileSync(join(dir, "out/back\\slash"), "x");
+    const { outcome, facts } = await collect(
+      () => 1100,
+      async () => {},
+    );
+    expect(outcome).to.equal("exited");
+    expect(facts?.outputs).to.deep.include({ files: 1 });
+    expect(facts?.outputs?.skipped.map((line) => line.replace(/^.*: /s, ""))).to.deep.equal([
+      "too deep",
+      "name is not portable",
+    ]);
   });
 
   it("keeps all of it through every window, from now on, and the spec's retention", async () => {
