@@ -26,3 +26,4 @@ export {
 export { type BlockHeader, type BlockRef, parseLogs, type RawLog } from "./parse.ts";
 export { type CallOptions, connectRpc, type Rpc, type RpcOptions } from "./rpc.ts";
 export { sqliteOutboxStore } from "./sqlite-outbox-store.ts";
+export { type Alarm, createAlarm } from "./wait.ts";

@@ -1,4 +1,4 @@
-import type { Rpc } from "@berth/chain";
+import { createAlarm, type Rpc } from "@berth/chain";
 import {
   type Deployment,
   errorToJson,
@@ -22,7 +22,6 @@ import { whyNoGas, whyWithheld } from "../policy/withhold.ts";
 import { isDraining } from "../store/drain.ts";
 import { type OfferingState, writeOffering } from "../store/offering-state.ts";
 import type { Database } from "../store/open.ts";
-import { createAlarm } from "./alarm.ts";
 import type { Proven } from "./doctor.ts";
 
 /** One of the node's offers, of one profile and for one requester or everybody. */

@@ -1,6 +1,6 @@
+import { createAlarm } from "@berth/chain";
 import { errorToJson } from "@berth/protocol";
 import type { Context } from "../log.ts";
-import { createAlarm } from "./alarm.ts";
 import type { MachineDiagnosis } from "./doctor.ts";
 
 /**

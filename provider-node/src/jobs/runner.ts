@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { type Alarm, createAlarm } from "@berth/chain";
 import { type MarketError, MODE } from "@berth/protocol";
 import { attemptName } from "../core/attempt-name.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
@@ -9,7 +10,6 @@ import type { Context } from "../log.ts";
 import type { Transition } from "../metrics/phases.ts";
 import { createDecisions, type Reason } from "../store/decisions.ts";
 import type { AttemptRow, Change, JobRow } from "../store/journal.ts";
-import { type Alarm, createAlarm } from "./alarm.ts";
 import { attestAttempt } from "./attest.ts";
 import { collectAttempt } from "./collect.ts";
 import { boundedBy } from "./deadline.ts";

@@ -1,4 +1,4 @@
-import { type Outbox, type Rpc, toMarketError } from "@berth/chain";
+import { createAlarm, type Outbox, type Rpc, toMarketError } from "@berth/chain";
 import { type Claim, type Deployment, type Hex, jobMarketAbi, type Terms } from "@berth/protocol";
 import { encodeAbiParameters, encodeFunctionData, getAbiItem } from "viem";
 import type { Config } from "../config.ts";
@@ -7,7 +7,6 @@ import { batchOf, type Due, settlesAfter } from "../core/settlement.ts";
 import type { Context } from "../log.ts";
 import type { JobRow, Journal } from "../store/journal.ts";
 import type { SettlementStore } from "../store/settlements.ts";
-import { createAlarm } from "./alarm.ts";
 
 export interface SettleOptions {
   rules: Config["transactions"]["settle"];
