@@ -1,27 +1,9 @@
 import { join } from "node:path";
 import Table from "cli-table3";
 import { formatUnits } from "viem";
+import type { RunReport } from "../../client/src/actions/run-job.ts";
 import type { Devnet } from "./devnet.ts";
 import type { MeshPing } from "./mesh-check.ts";
-
-/** What `berth run --json` prints. */
-export interface RunReport {
-  jobId: string;
-  replicas: {
-    operator: string;
-    index: number;
-    state: string;
-    outcome: string;
-    exitCode: number | null;
-    charge: string;
-    outputsCid: string | null;
-    contentUrl: string;
-  }[];
-  transactions: { what: string; hash: string; gasUsed: string | number }[];
-  phases: { name: string; seconds: number }[];
-  verification: { ok: boolean; checks: { name: string; ok: boolean; detail: string }[] };
-  outputs: string | null;
-}
 
 /** The demo's end: the same facts as text and as JSON. */
 export function demoReport(facts: { devnet: Devnet; run: RunReport; mesh: MeshPing[]; out: string; seconds: number }) {
@@ -47,7 +29,7 @@ function text(devnet: Devnet, run: RunReport, mesh: MeshPing[], at: { picture: s
     ["mesh", mesh.map((ping) => `${ping.from} → ${ping.to} ${ping.milliseconds} ms`).join(", ") || "off"],
   ]);
   const transactions = table(
-    run.transactions.map(({ what, hash, gasUsed }) => [what, hash, String(gasUsed)]),
+    run.transactions.map(({ what, hash, gasUsed }) => [what, hash, gasUsed]),
     ["transaction", "hash", "gas"],
   );
   const phases = table(

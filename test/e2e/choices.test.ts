@@ -2,8 +2,8 @@ import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
+import type { RunReport } from "../../client/src/actions/run-job.ts";
 import { busyboxImage } from "../../scripts/demo-job/image.ts";
-import type { RunReport } from "../../scripts/lib/demo-report.ts";
 import { berth, errorOf, imageCache, logsOf, type Market, openMarket } from "../support/e2e.ts";
 
 const hasGvisor = spawnSync("runsc", ["--version"]).status === 0;

@@ -17,9 +17,9 @@ import {
 import { expect } from "chai";
 import pino from "pino";
 import { getAddress, sha256 } from "viem";
+import type { RunReport } from "../../client/src/actions/run-job.ts";
 import { demoImage } from "../../scripts/demo-job/image.ts";
 import { openAccounts } from "../../scripts/lib/accounts.ts";
-import type { RunReport } from "../../scripts/lib/demo-report.ts";
 import { pingOverMesh } from "../../scripts/lib/mesh-check.ts";
 import {
   berth,

@@ -1,9 +1,9 @@
 import { digestToCid, identityRegistryAbi, parseResult, type Result } from "@berth/protocol";
 import { expect } from "chai";
 import { createWalletClient, http } from "viem";
+import type { RunReport } from "../../client/src/actions/run-job.ts";
 import { busyboxImage } from "../../scripts/demo-job/image.ts";
 import { untilReady } from "../../scripts/lib/children.ts";
-import type { RunReport } from "../../scripts/lib/demo-report.ts";
 import { waitFor, waitForHttp } from "../../scripts/lib/wait.ts";
 import {
   berth,

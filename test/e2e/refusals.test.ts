@@ -6,8 +6,8 @@ import { chargeOfDown, type JobId } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+import type { RunReport } from "../../client/src/actions/run-job.ts";
 import { busyboxImage } from "../../scripts/demo-job/image.ts";
-import type { RunReport } from "../../scripts/lib/demo-report.ts";
 import {
   berth,
   childOf,
