@@ -8,6 +8,7 @@ import { openAccounts } from "./accounts.ts";
 import { buildContracts, startChain } from "./chain.ts";
 import { type Child, startChild, untilReady } from "./children.ts";
 import { type DevnetNode, prepareNode } from "./devnet-node.ts";
+import { freePort } from "./free-port.ts";
 import { assertPortFree, createNetwork, forwardTcp } from "./network.ts";
 import { reapNodeData } from "./reap-node.ts";
 import { missingRequirements } from "./requirements.ts";
@@ -208,12 +209,6 @@ async function startIndexer(ledger: RunLedger, at: { deploymentFile: string; rpc
   const url = `http://127.0.0.1:${port}`;
   await untilReady(child, waitForHttp(`${url}/ready`));
   return { child, url };
-}
-
-async function freePort(): Promise<number> {
-  const probe = await forwardTcp("127.0.0.1", 0);
-  await probe.close();
-  return probe.port;
 }
 
 async function registerAndStake(node: DevnetNode): Promise<void> {

@@ -17,7 +17,6 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -25,6 +24,7 @@ import { execa } from "execa";
 import { type SlurmConfig, slurmSchema } from "../../provider-node/src/config/slurm.ts";
 import { detectCgroups } from "../../provider-node/src/engine/cgroup.ts";
 import { mountPoints } from "../../provider-node/src/engine/volume.ts";
+import { freePort } from "../../scripts/lib/free-port.ts";
 
 const PROGRAMS = ["slurmctld", "slurmd", "munged", "sbatch"];
 const NODES = ["c1", "c2"] as const;
@@ -231,15 +231,6 @@ async function configure(folder: string, conf: string, gpus: readonly string[]):
   writeFileSync(conf, `${lines.join("\n")}\n`);
   writeFileSync(join(folder, "gres.conf"), `NodeName=c2 Name=gpu File=${gpus.join(",")}\n`);
   writeFileSync(join(folder, "cgroup.conf"), isV1 ? "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n" : "");
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 function isProgram(path: string): boolean {

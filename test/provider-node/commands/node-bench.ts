@@ -1,10 +1,9 @@
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { errorToJson } from "@berth/protocol";
 import { expect } from "chai";
 import { createProgram } from "../../../provider-node/src/cli/program.ts";
 import { createRunner, failureOf } from "../../../provider-node/src/cli/runner.ts";
+import { freePort } from "../../../scripts/lib/free-port.ts";
 import { type MarketBench, openMarketBench } from "../daemon/market-bench.ts";
 import type { Ran } from "../daemon/node-process.ts";
 
@@ -90,12 +89,4 @@ async function runHere(args: readonly string[]): Promise<Pick<Ran, "code" | "std
   } finally {
     process.exitCode = before;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

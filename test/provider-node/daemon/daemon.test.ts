@@ -22,10 +22,10 @@ import { expect } from "chai";
 import pino from "pino";
 import { BUBBLEWRAP_POLICY } from "../../../provider-node/src/engine/bubblewrap-policy.ts";
 import { policyHash } from "../../../provider-node/src/engine/sandbox-policy.ts";
+import { freePort } from "../../../scripts/lib/free-port.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, type Matched, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
-import { freePort } from "./registered-node.ts";
 
 const log = pino({ level: "silent" });
 /** Says which container it is by a file, so that a second run would leave a second file. */

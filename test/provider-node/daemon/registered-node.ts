@@ -1,5 +1,5 @@
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { freePort } from "../../../scripts/lib/free-port.ts";
 import type { MarketBench } from "./market-bench.ts";
 import { berthNode } from "./node-process.ts";
 
@@ -43,15 +43,6 @@ export async function registerNode(
   await must([...flags, "stake", "5000", "--operator-key-file", bench.operatorKeyFile]);
   await must([...flags, "register", "--operator-key-file", bench.operatorKeyFile]);
   return { flags, dataDir, url: `http://127.0.0.1:${port}` };
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function must(args: string[]): Promise<string> {

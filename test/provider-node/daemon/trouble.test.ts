@@ -3,11 +3,12 @@ import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { type Claim, type JobId, jobMarketAbi } from "@berth/protocol";
 import { expect } from "chai";
+import { freePort } from "../../../scripts/lib/free-port.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type LyingRpc, type RpcMessage, startLyingRpc } from "../../support/lying-rpc.ts";
 import { type MarketBench, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
-import { freePort, type RegisteredNode, registerNode } from "./registered-node.ts";
+import { type RegisteredNode, registerNode } from "./registered-node.ts";
 
 const ACTIVE = 2;
 
