@@ -7,6 +7,7 @@ export { createGateway } from "./gateway.ts";
 export type { OpenRequest } from "./http.ts";
 export { createKuboStore } from "./kubo-store.ts";
 export { MAX_DEPTH, MAX_PATH_BYTES } from "./limits.ts";
+export { type Listening, listen } from "./listen.ts";
 export { isSafeName } from "./names.ts";
 export { type PieceReader, readPieces } from "./piece-reader.ts";
 export { type ImagePlace, openRegistry, openWebFile, openWebLayout } from "./registry.ts";

@@ -1,10 +1,10 @@
-import { type ContentStore, createGateway } from "@berth/content";
+import { type ContentStore, createGateway, type Listening } from "@berth/content";
 import { bytes32Schema, MarketError } from "@berth/protocol";
 import express, { type Express, type Router } from "express";
 import type { Logger } from "pino";
 import type { Progress } from "../core/progress.ts";
 import type { Hindrance } from "../core/readiness.ts";
-import { listen, type NodeServer } from "./listen.ts";
+import { listen } from "./listen.ts";
 import { problem } from "./problem.ts";
 
 /** What the server tells about one replica. Public, so nothing secret. */
@@ -27,7 +27,7 @@ export interface NodeServerOptions {
 }
 
 /** The node's address for the world: content by CID, and how its jobs stand. Throws PORT_TAKEN, ADDRESS_UNAVAILABLE. */
-export async function startNodeServer(options: NodeServerOptions): Promise<NodeServer> {
+export async function startNodeServer(options: NodeServerOptions): Promise<Listening> {
   const { host, port } = options;
   return await listen(createApp(options), { host, port, settings: { host: "--host", port: "--port" } });
 }

@@ -1,4 +1,5 @@
 import { type Follower, followChain } from "@berth/chain";
+import type { Listening } from "@berth/content";
 import { didOf, type JobId, MarketError, ZERO_BYTES32 } from "@berth/protocol";
 import { createMutex } from "../attest/mutex.ts";
 import { intentsOf } from "../chain/intents.ts";
@@ -9,7 +10,6 @@ import { chainTime, type Seen } from "../core/clock.ts";
 import type { Machine, Self } from "../core/ports.ts";
 import { hindrancesOf } from "../core/readiness.ts";
 import { freeBytesOf } from "../disk.ts";
-import type { NodeServer } from "../http/listen.ts";
 import { createLogGate } from "../http/log-gate.ts";
 import { createLogs } from "../http/logs.ts";
 import { startNodeServer } from "../http/server.ts";
@@ -179,7 +179,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   following = follower;
 
   const { metricsHost, metricsPort } = config.http;
-  let metricsServer: NodeServer | undefined;
+  let metricsServer: Listening | undefined;
   if (metricsPort !== undefined) {
     metrics.watch({
       ...{ dataDir: config.dataDir, engine: machine === undefined ? "none" : config.engine.type, content, now },

@@ -1,6 +1,7 @@
+import type { Listening } from "@berth/content";
 import express from "express";
 import type { Logger } from "pino";
-import { listen, type NodeServer } from "../http/listen.ts";
+import { listen } from "../http/listen.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** `/metrics` at an address of its own. Throws PORT_TAKEN, ADDRESS_UNAVAILABLE. */
@@ -8,7 +9,7 @@ export async function startMetricsServer(
   place: { host: string; port: number },
   metrics: Pick<Metrics, "text" | "contentType">,
   log: Logger,
-): Promise<NodeServer> {
+): Promise<Listening> {
   const app = express();
   app.disable("x-powered-by");
   app.get("/metrics", async (_request, response) => {
