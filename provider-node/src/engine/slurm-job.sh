@@ -194,9 +194,10 @@ bring_image() {
   exec 7>&-
 }
 
+# Two manifests may name one config. That is one image to podman, which has the digests of both.
 image_id() {
-  store image inspect --format='{{.Digest}} {{.Id}}' "localhost/$IMAGE" 2> /dev/null |
-    sed -n "s/^${IMAGE/-/:} //p"
+  store image inspect --format='{{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "localhost/$IMAGE" 2> /dev/null |
+    sed -n "/@${IMAGE/-/:}/s/ .*//p"
 }
 
 supervise() {
