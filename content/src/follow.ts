@@ -45,7 +45,7 @@ export function nextOf(location: string, from: URL): URL {
 }
 
 /** The answer, when it is a 200. Throws SOURCE_ANSWERED. */
-export async function accepted(answer: OpenAnswer): Promise<OpenRequest> {
+export async function accepted<T extends OpenAnswer>(answer: T): Promise<T> {
   if (answer.status === 200) return answer;
   await answer[Symbol.asyncDispose]();
   throw answered(answer);

@@ -38,7 +38,8 @@ export async function openRequest(url: URL, options: RequestOptions): Promise<Op
 
 /** Why an answer is of no use, as SOURCE_ANSWERED. */
 export function answered({ status, statusText }: OpenAnswer): MarketError {
-  return new MarketError("SOURCE_ANSWERED", `It answered ${status} ${statusText}.`.replace(" .", "."));
+  const retryable = status === 429 || (status >= 500 && status !== 501);
+  return new MarketError("SOURCE_ANSWERED", `It answered ${status} ${statusText}.`.replace(" .", "."), { retryable });
 }
 
 /**

@@ -1,6 +1,6 @@
 import { MarketError } from "@berth/protocol";
 import { accepted, type FollowOptions, follow, nextOf, readBody } from "./follow.ts";
-import type { OpenAnswer, OpenRequest } from "./http.ts";
+import type { OpenAnswer } from "./http.ts";
 
 /** Whom a registry sees: a user with a password, or a token that it takes as it is. */
 export type RegistryAccount = { username: string; password: string } | { token: string };
@@ -37,7 +37,7 @@ export async function logIn(login: Login, options: FollowOptions): Promise<strin
 }
 
 /** The answer, when it is a 200; else the error says whether it was the account that did not do. Throws SOURCE_ANSWERED. */
-export async function acceptedAs(account: RegistryAccount | undefined, answer: OpenAnswer): Promise<OpenRequest> {
+export async function acceptedAs(account: RegistryAccount | undefined, answer: OpenAnswer): Promise<OpenAnswer> {
   if (account === undefined || (answer.status !== 401 && answer.status !== 403)) return await accepted(answer);
   await answer[Symbol.asyncDispose]();
   throw new MarketError("SOURCE_ANSWERED", `It does not let this node's account read the image (${answer.status}).`);

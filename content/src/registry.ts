@@ -1,5 +1,5 @@
 import { accepted, type FollowOptions, follow } from "./follow.ts";
-import { answered, type OpenRequest } from "./http.ts";
+import { answered, type OpenAnswer, type OpenRequest } from "./http.ts";
 import { acceptedAs, isLoopback, logIn, type RegistryAccount } from "./registry-login.ts";
 
 /** A stranger's place that has images: a registry, or a web folder with an OCI layout. Nothing that it says is checked here. */
@@ -10,6 +10,8 @@ export interface ImagePlace {
   openBlob(digest: string, signal: AbortSignal): Promise<OpenRequest>;
   /** Opens index.json; a registry has tags instead. Throws SOURCE_*. */
   openIndex?(signal: AbortSignal): Promise<OpenRequest>;
+  /** Opens the list of the manifests that refer to `digest`, page by page, where a registry keeps one. Throws SOURCE_*. */
+  openReferrers?(digest: string, artifactType: string, signal: AbortSignal): AsyncIterable<OpenRequest>;
 }
 
 export interface RegistryOptions extends FollowOptions {
@@ -23,6 +25,9 @@ const MANIFESTS = [
   "application/vnd.docker.distribution.manifest.v2+json",
   "application/vnd.docker.distribution.manifest.list.v2+json",
 ].join(", ");
+/** Of a list of referrers, which anyone who may push can make longer. */
+const MAX_PAGES = 4;
+const INDEX = "application/vnd.oci.image.index.v1+json";
 const ANYTHING = "application/octet-stream, */*";
 
 /**
@@ -35,7 +40,7 @@ export function openRegistry(source: string, options: RegistryOptions): ImagePla
   const base = new URL(`${scheme}://${host}/v2/${repository}/`);
   let authorization: string | undefined;
 
-  const open = async (path: string, accept: string, signal: AbortSignal): Promise<OpenRequest> => {
+  const open = async (path: string, accept: string, signal: AbortSignal): Promise<OpenAnswer> => {
     const url = new URL(path, base);
     const first = await follow(url, { accept, authorization, signal }, options);
     if (first.status !== 401) return await accepted(first);
@@ -51,7 +56,22 @@ export function openRegistry(source: string, options: RegistryOptions): ImagePla
   return {
     openManifest: (reference, signal) => open(`manifests/${reference}`, MANIFESTS, signal),
     openBlob: (digest, signal) => open(`blobs/${digest}`, ANYTHING, signal),
+    async *openReferrers(digest, artifactType, signal) {
+      let next: string | undefined = `referrers/${digest}?artifactType=${encodeURIComponent(artifactType)}`;
+      for (let pages = 0; next !== undefined && pages < MAX_PAGES; pages++) {
+        const answer = await open(next, INDEX, signal);
+        next = nextPage(answer.headers["link"], new URL(next, base));
+        yield answer;
+      }
+    },
   };
+}
+
+/** The page after the one at `at`, as the registry itself names it. */
+function nextPage(link: string | undefined, at: URL): string | undefined {
+  const [, name] = /<([^<>]*)>\s*;\s*rel="?next"?/i.exec(link ?? "") ?? [];
+  const next = name === undefined ? null : URL.parse(name, at);
+  return next?.origin === at.origin ? next.href : undefined;
 }
 
 /** A folder on a web server that holds an OCI layout, file by file. */

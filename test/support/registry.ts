@@ -18,6 +18,8 @@ export interface TestRegistry {
   /** Takes in bytes and returns their digest. */
   put(bytes: Uint8Array | string): string;
   tag(name: string, digest: string): void;
+  /** Adds to the list of what refers to the manifest `digest`. */
+  refer(digest: string, ...entries: object[]): void;
   close(): Promise<void>;
 }
 
@@ -26,6 +28,8 @@ export interface RegistryMood {
   asksForToken?: boolean;
   /** Ask for this account, as `user:password` or `token`: at the token service where there is one, else for each request. */
   account?: string;
+  /** How many entries a page of the list of referrers has. Absent: there are no such lists. */
+  referrersPage?: number;
   /** Where a blob is to be fetched instead. */
   redirectBlob?: (digest: string) => string;
   /** Does something of its own with a request and returns true, or leaves it be. */
@@ -47,6 +51,7 @@ export async function startRegistry(
 ): Promise<TestRegistry> {
   const blobs = new Map<string, Uint8Array>();
   const tags = new Map<string, string>();
+  const referrers = new Map<string, object[]>();
   const requests: TestRegistry["requests"] = [];
   const listener = (request: IncomingMessage, response: ServerResponse) => answer(request, response);
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
@@ -60,7 +65,10 @@ export async function startRegistry(
     if (mood.mischief?.(path, response) === true) return;
     const isKnown = mood.account === undefined || headers.authorization === authorizationOf(mood.account);
     if (path.startsWith("/token")) {
-      if (!isKnown) return void response.writeHead(401).end();
+      if (!isKnown) {
+        response.writeHead(401).end();
+        return;
+      }
       const { searchParams } = new URL(path, url);
       const isRight =
         searchParams.get("scope") === `repository:${REPOSITORY}:pull` && searchParams.get("service") === host;
@@ -76,6 +84,10 @@ export async function startRegistry(
       response.writeHead(401, { "WWW-Authenticate": `Basic realm="${host}"` }).end();
       return;
     }
+    if (path.startsWith("/v2/team/app/referrers/") && mood.referrersPage !== undefined) {
+      listReferrers(new URL(path, url), mood.referrersPage, response);
+      return;
+    }
     const [, kind, reference = ""] = /^\/v2\/team\/app\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? [];
     const digest = kind === "manifests" ? (tags.get(reference) ?? reference) : reference;
     const bytes = blobs.get(digest);
@@ -86,6 +98,15 @@ export async function startRegistry(
     } else {
       response.writeHead(200, { "Content-Length": bytes.length, "Docker-Content-Digest": digest }).end(bytes);
     }
+  }
+
+  function listReferrers({ pathname, searchParams }: URL, size: number, response: ServerResponse): void {
+    const all = referrers.get(pathname.split("/").at(-1) ?? "") ?? [];
+    const from = Number(searchParams.get("from") ?? 0);
+    const headers = { "Content-Type": "application/vnd.oci.image.index.v1+json" };
+    const next = from + size < all.length ? { Link: `<${pathname}?from=${from + size}>; rel="next"` } : {};
+    const manifests = all.slice(from, from + size);
+    response.writeHead(200, { ...headers, ...next }).end(JSON.stringify({ schemaVersion: 2, manifests }));
   }
 
   const put = (bytes: Uint8Array | string) => {
@@ -103,6 +124,7 @@ export async function startRegistry(
     },
     put,
     tag: (name, digest) => void tags.set(name, digest),
+    refer: (digest, ...entries) => void referrers.set(digest, [...(referrers.get(digest) ?? []), ...entries]),
     async close() {
       server.close();
       server.closeAllConnections();

@@ -76,7 +76,11 @@ const settledCodes = [
   ...["IMAGE_DIGEST_MISMATCH", "IMAGE_BLOB_MISSING", "IMAGE_REFERENCE_REFUSED", "IMAGE_REFUSED", "IMAGE_TOO_LARGE"],
   ...["IMAGE_UNSIGNED", "CONTENT_TOO_LARGE", "CONTENT_INVALID", "CONTENT_UNSAFE", "CID_INVALID"],
 ];
-const envelopeSchema = z.object({ payload: z.base64(), signature: z.base64() });
+const envelopeSchema = z.object({
+  form: z.enum(["simple", "statement"]).default("simple"),
+  payload: z.base64(),
+  signature: z.base64(),
+});
 
 /** Opens the images' own folder. Throws CONFIG_* when a key of the policy or the file of an account cannot be used. */
 export function openImages(options: ImagesOptions): Images {
@@ -97,14 +101,23 @@ export function openImages(options: ImagesOptions): Images {
   /** Looks for a signature that the policy accepts, and remembers it. Throws IMAGE_UNSIGNED. */
   const accept = async (digest: string, place: ImagePlace, context: Context) => {
     if (isAccepted(digest)) return;
+    const reasons: string[] = [];
     for await (const signature of signaturesAt(place, digest, context)) {
-      if (!policy.accepts(digest, signature)) continue;
+      const reason = policy.refusal(digest, signature);
+      if (reason !== undefined) {
+        reasons.push(reason);
+        continue;
+      }
       writeSignature(signatures, digest, signature);
       context.log.info({ image: digest }, "signature of the image accepted");
       return;
     }
+    context.log.info(
+      { image: digest, signatures: reasons.length, reasons: [...new Set(reasons)] },
+      "no signature of the image accepted",
+    );
     throw new MarketError("IMAGE_UNSIGNED", `The image ${digest} has no signature that this node accepts.`, {
-      hint: "Sign it with a key that the operator trusts, or choose another node.",
+      hint: "Sign this digest (`cosign sign --key KEY NAME@DIGEST`) with a key that the operator trusts, or choose another node.",
     });
   };
 
@@ -228,18 +241,18 @@ function reasonOf(digest: string, failures: { way: Way; error: MarketError }[]):
 
 function readSignature(folder: string, digest: string): ImageSignature | undefined {
   try {
-    const { payload, signature } = envelopeSchema.parse(JSON.parse(readFileSync(fileOf(folder, digest), "utf8")));
-    return { payload: Buffer.from(payload, "base64"), signature: Buffer.from(signature, "base64") };
+    const { form, payload, signature } = envelopeSchema.parse(JSON.parse(readFileSync(fileOf(folder, digest), "utf8")));
+    return { form, payload: Buffer.from(payload, "base64"), signature: Buffer.from(signature, "base64") };
   } catch {
     return undefined; // none, or half of one: it is looked for again
   }
 }
 
-function writeSignature(folder: string, digest: string, { payload, signature }: ImageSignature): void {
+function writeSignature(folder: string, digest: string, { form, payload, signature }: ImageSignature): void {
   const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
   const file = fileOf(folder, digest);
   try {
-    writeFileSync(`${file}.part`, JSON.stringify({ payload: base64(payload), signature: base64(signature) }));
+    writeFileSync(`${file}.part`, JSON.stringify({ form, payload: base64(payload), signature: base64(signature) }));
     renameSync(`${file}.part`, file);
   } finally {
     rmSync(`${file}.part`, { force: true });

@@ -2,15 +2,24 @@ import { type ImagePlace, type OpenRequest, readBody } from "@berth/content";
 import { digestSchema, MarketError } from "@berth/protocol";
 import { z } from "zod";
 import type { Context } from "../../log.ts";
-import type { ImageSignature } from "../signature-policy.ts";
+import { type ImageSignature, SIGNED } from "../signature-policy.ts";
+import { BUNDLE_TYPE, readBundle } from "./bundle.ts";
 
-const SIGNED_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
-const SIGNATURE_KEY = "dev.cosignproject.cosign/signature";
-const MAX_MANIFESTS = 16;
-const MAX_SIGNATURES = 32;
-const [MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES] = [1024 * 1024, 64 * 1024];
+const SIMPLE_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
+const SIMPLE_KEY = "dev.cosignproject.cosign/signature";
+/** What the statement in a bundle is about, said outside of it too; not everywhere. */
+const PREDICATE_KEY = "dev.sigstore.bundle.predicateType";
+/** Whoever may push to a registry can add to its lists: that many are looked at, and of no list more bytes. */
+const [MAX_MANIFESTS, MAX_SIGNATURES] = [32, 32];
+const [MAX_LIST_BYTES, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES] = [4 * 1024 * 1024, 1024 * 1024, 256 * 1024];
 
-const indexSchema = z.object({ manifests: z.array(z.object({ digest: z.string() })) });
+const listSchema = z.object({ manifests: z.array(z.unknown()) });
+const entrySchema = z.object({
+  digest: digestSchema,
+  artifactType: z.string().optional(),
+  annotations: z.record(z.string(), z.string()).default({}),
+});
+type Entry = z.infer<typeof entrySchema>;
 const signedSchema = z.object({
   layers: z.array(
     z.object({
@@ -22,53 +31,98 @@ const signedSchema = z.object({
 });
 
 /**
- * The signatures that `place` has for the image `digest`: in a registry under the tag `sha256-<hex>.sig`, in a layout as any
- * other manifest that its index.json names. What they are worth is for the policy to say.
+ * The signatures that `place` has for the image `digest`. In a registry: simple ones under the tag `sha256-<hex>.sig`, bundles
+ * among what refers to the image (by the registry's own list, else under the tag `sha256-<hex>`). In a layout: in any other
+ * manifest that its index.json names. What they are worth is for the policy to say.
  */
 export async function* signaturesAt(
   place: ImagePlace,
   digest: string,
-  { signal, log }: Context,
+  context: Context,
 ): AsyncGenerator<ImageSignature> {
+  const { signal, log } = context;
   let found = 0;
-  for (const manifest of await manifestsBeside(place, digest, signal)) {
+  for await (const manifest of manifestsBeside(place, digest, signal)) {
     for (const layer of signedLayers(manifest)) {
       found += 1;
       if (found > MAX_SIGNATURES) return;
       try {
         // Under what name these bytes come does not matter: what is in them is signed.
-        const payload = await readAll(place.openBlob(layer.digest, signal), MAX_PAYLOAD_BYTES);
-        yield { payload, signature: Buffer.from(layer.signature, "base64") };
+        const bytes = await readAll(place.openBlob(layer.digest, signal), MAX_PAYLOAD_BYTES);
+        const signature = layer.simple === undefined ? readBundle(bytes) : simple(bytes, layer.simple);
+        if (signature !== undefined) yield signature;
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof MarketError && error.retryable) throw error;
         log.debug({ err: error, image: digest }, "signature could not be read");
       }
     }
   }
 }
 
-async function manifestsBeside(place: ImagePlace, digest: string, signal: AbortSignal): Promise<Uint8Array[]> {
-  if (place.openIndex === undefined) {
-    const tag = `${digest.replace(":", "-")}.sig`;
-    const manifest = await readAll(place.openManifest(tag, signal), MAX_MANIFEST_BYTES).catch(ignoreAbsent);
-    return manifest === undefined ? [] : [manifest];
-  }
-  const bytes = await readAll(place.openIndex(signal), MAX_MANIFEST_BYTES).catch(ignoreAbsent);
-  const index = indexSchema.safeParse(parse(bytes));
-  const others = index.success ? index.data.manifests.map((entry) => entry.digest) : [];
-  const read = others
-    .filter((other) => other !== digest && digestSchema.safeParse(other).success)
-    .slice(0, MAX_MANIFESTS)
-    .map((other) => readAll(place.openManifest(other, signal), MAX_MANIFEST_BYTES).catch(ignoreAbsent));
-  return (await Promise.all(read)).filter((manifest) => manifest !== undefined);
+function simple(payload: Uint8Array, signature: string): ImageSignature {
+  return { form: "simple", payload, signature: Buffer.from(signature, "base64") };
 }
 
-function signedLayers(manifest: Uint8Array): { digest: string; signature: string }[] {
+async function* manifestsBeside(place: ImagePlace, digest: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const manifest = (name: string) => readAll(place.openManifest(name, signal), MAX_MANIFEST_BYTES).catch(ignoreAbsent);
+  let others: string[];
+  if (place.openIndex === undefined) {
+    const signed = await manifest(`${digest.replace(":", "-")}.sig`);
+    if (signed !== undefined) yield signed;
+    others = await bundlesFor(place, digest, signal);
+  } else {
+    const index = await readAll(place.openIndex(signal), MAX_LIST_BYTES).catch(ignoreAbsent);
+    others = entriesOf(index).map((entry) => entry.digest);
+  }
+  const named = [...new Set(others)].filter((other) => other !== digest).slice(0, MAX_MANIFESTS);
+  for (const other of named) {
+    const bytes = await manifest(other);
+    if (bytes !== undefined) yield bytes;
+  }
+}
+
+/** Digests of the manifests that carry bundles for the image, those first that are said to be signatures. */
+async function bundlesFor(place: ImagePlace, digest: string, signal: AbortSignal): Promise<string[]> {
+  const entries: Entry[] = [];
+  try {
+    for await (const page of place.openReferrers?.(digest, BUNDLE_TYPE, signal) ?? [])
+      entries.push(...bundlesIn(await readAll(Promise.resolve(page), MAX_LIST_BYTES)));
+  } catch (error) {
+    ignoreAbsent(error);
+  }
+  if (entries.length === 0) {
+    const tag = digest.replace(":", "-");
+    entries.push(...bundlesIn(await readAll(place.openManifest(tag, signal), MAX_LIST_BYTES).catch(ignoreAbsent)));
+  }
+  const isSigned = ({ annotations }: Entry) => annotations[PREDICATE_KEY] === SIGNED;
+  return [...entries.filter(isSigned), ...entries.filter((entry) => !isSigned(entry))].map((entry) => entry.digest);
+}
+
+function bundlesIn(list: Uint8Array | undefined): Entry[] {
+  return entriesOf(list).filter(
+    ({ artifactType, annotations }) =>
+      artifactType === BUNDLE_TYPE && (annotations[PREDICATE_KEY] ?? SIGNED) === SIGNED,
+  );
+}
+
+function entriesOf(list: Uint8Array | undefined): Entry[] {
+  const { success, data } = listSchema.safeParse(parse(list));
+  if (!success) return [];
+  return data.manifests.flatMap((entry) => {
+    const known = entrySchema.safeParse(entry);
+    return known.success ? [known.data] : [];
+  });
+}
+
+/** The layers of a manifest that are signatures; `simple` is that of a simple one. */
+function signedLayers(manifest: Uint8Array): { digest: string; simple?: string }[] {
   const parsed = signedSchema.safeParse(parse(manifest));
   if (!parsed.success) return [];
   return parsed.data.layers.flatMap(({ mediaType, digest, annotations }) => {
-    const signature = annotations?.[SIGNATURE_KEY];
-    return mediaType === SIGNED_TYPE && signature !== undefined ? [{ digest, signature }] : [];
+    if (mediaType === BUNDLE_TYPE) return [{ digest }];
+    const signature = annotations?.[SIMPLE_KEY];
+    return mediaType === SIMPLE_TYPE && signature !== undefined ? [{ digest, simple: signature }] : [];
   });
 }
 
@@ -85,7 +139,7 @@ function parse(bytes: Uint8Array | undefined): unknown {
   }
 }
 
-/** No signature is there; a place that did not answer at all is another matter. */
+/** No signature is there; a place that did not answer at all, or not now, is another matter. */
 function ignoreAbsent(error: unknown): undefined {
-  if (!(error instanceof MarketError) || error.code !== "SOURCE_ANSWERED") throw error;
+  if (!(error instanceof MarketError) || error.code !== "SOURCE_ANSWERED" || error.retryable) throw error;
 }
