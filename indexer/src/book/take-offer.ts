@@ -9,6 +9,7 @@ import { badSignature, isSignedBy } from "./signatures.ts";
 /** Live offers that one node may have at a time. */
 const MAX_OFFERS_PER_NODE = 32;
 
+/** What an order is checked by before it is put in the book. */
 export interface TakeOptions {
   rpc: Rpc;
   db: Database;

@@ -1,7 +1,5 @@
-import type { Rpc } from "@berth/chain";
 import {
   type Address,
-  type Deployment,
   type Hex,
   type JobId,
   jobIdOf,
@@ -11,13 +9,13 @@ import {
   type Request,
   requireSound,
 } from "@berth/protocol";
-import type { Database } from "../store/database.ts";
 import { growRequest, putRequest, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { jobs } from "../store/tables.ts";
 import type { LiveBook } from "./live-book.ts";
 import { isFunded } from "./open-index.ts";
 import { badSignature, isSignedBy } from "./signatures.ts";
+import type { TakeOptions } from "./take-offer.ts";
 
 /** Open signed requests that one payer may have at a time, and that without the money for the next one. */
 const MAX_OPEN_PER_PAYER = 200;
@@ -36,21 +34,12 @@ export interface SignedBody {
   sources: string[];
 }
 
-export interface TakeRequestOptions {
-  rpc: Rpc;
-  db: Database;
-  live: LiveBook;
-  deployment: Deployment;
-  nowMs: number;
-  now: number;
-}
-
 /**
  * Checks a signed request and keeps it until it is matched or expires. The same request again adds its sources, and its list
  * of operators where that was missing. Who controls an identity signs for it, as the contracts have it.
  * Throws REQUEST_EXPIRED, REQUEST_UNSOUND, OPERATORS_MISMATCH, BAD_SIGNATURE, REQUEST_CLOSED, TOO_MANY_REQUESTS.
  */
-export async function takeRequest(body: SignedBody, options: TakeRequestOptions): Promise<JobId> {
+export async function takeRequest(body: SignedBody, options: TakeOptions): Promise<JobId> {
   const { request, signature, payerSignature, operators, sources } = body;
   const { rpc, db, live, deployment, nowMs, now } = options;
   const jobId = jobIdOf(deployment, request);

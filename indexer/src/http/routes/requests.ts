@@ -51,9 +51,7 @@ export const getRequest = route({
   answer: shape.requestItem,
   problems: ["REQUEST_UNKNOWN"],
   async handle({ params: { jobId } }, context) {
-    const { signed, job } = await find(jobId, context);
-    const request = signed?.request ?? job?.request;
-    if (request === undefined || request === null) throw unknown(jobId);
+    const { signed, job, request } = await find(jobId, context);
     const found = await lastTry(context.db.query, jobId);
     return {
       jobId,
@@ -76,9 +74,7 @@ export const explainRequest = route({
   answer: shape.explanation,
   problems: ["REQUEST_UNKNOWN"],
   async handle({ params: { jobId } }, context) {
-    const { signed, job } = await find(jobId, context);
-    const request = signed?.request ?? job?.request;
-    if (request === undefined || request === null) throw unknown(jobId);
+    const { signed, job, request } = await find(jobId, context);
     const state = stateOf(signed, job, context.now());
     if (state === "matched" || state === "cancelled") {
       return { jobId, offersSeen: context.live.book.size, fits: 0, reasons: [], sentence: `The request is ${state}.` };
@@ -98,13 +94,13 @@ export const explainRequest = route({
   },
 });
 
-async function find(
-  jobId: Hex,
-  { db }: ApiContext,
-): Promise<{ signed?: RequestRow | undefined; job?: JobRow | undefined }> {
+/** A request as it was handed in, as the chain has it, or both. Throws REQUEST_UNKNOWN. */
+async function find(jobId: Hex, { db }: ApiContext) {
   const [signed] = await selectRows(db.query, requests, "WHERE t.job_id = unhex($1)", [jobId]);
   const [job] = await selectRows(db.query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);
-  return { signed, job };
+  const request = signed?.request ?? job?.request ?? undefined;
+  if (request === undefined) throw unknown(jobId);
+  return { signed, job, request };
 }
 
 function stateOf(signed: RequestRow | undefined, job: JobRow | undefined, now: number) {
