@@ -4,8 +4,7 @@ import type { ContentStore } from "@berth/content";
 import type { Config } from "../config.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import type { Machine } from "../core/ports.ts";
-import { freeBytesOf } from "../disk.ts";
-import { command } from "../engine/command.ts";
+import { freeBytesOf, usedBytesOf } from "../disk.ts";
 import type { Freed } from "../http/admin.ts";
 import type { Context } from "../log.ts";
 import type { Journal } from "../store/journal.ts";
@@ -87,9 +86,6 @@ async function freeStaging({ dataDir, runId, journal }: GcTargets): Promise<stri
 }
 
 /** Bytes on disk of everything in the data folder, jobs' volumes not counted twice. */
-async function usedBytes(dataDir: string, { signal }: Context): Promise<number> {
-  const args = ["--summarize", "--one-file-system", "--block-size=1", dataDir];
-  const { stdout } = await command("du", args, { signal });
-  const bytes = Number.parseInt(stdout, 10); // files that vanish meanwhile make du fail after its sum
-  return Number.isNaN(bytes) ? 0 : bytes;
+async function usedBytes(dataDir: string, own: Context): Promise<number> {
+  return (await usedBytesOf(dataDir, own, ["--one-file-system"])) ?? 0;
 }

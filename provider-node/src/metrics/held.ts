@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Machine } from "../core/ports.ts";
-import { command } from "../engine/command.ts";
+import { usedBytesOf } from "../disk.ts";
 import type { Context } from "../log.ts";
 
 /** What lies on the disk. Undefined where it was not counted yet, or cannot be. */
@@ -20,7 +20,7 @@ export function createHeld(dataDir: string, machine: Machine | undefined, own: C
   const count = async () => {
     const images = await machine?.listImages?.(own);
     held = {
-      contentBytes: await bytesBelow(join(dataDir, "content"), own),
+      contentBytes: await usedBytesOf(join(dataDir, "content"), own),
       images: images?.length,
       imageBytes: images?.reduce((sum, { bytes }) => sum + bytes, 0),
     };
@@ -32,10 +32,4 @@ export function createHeld(dataDir: string, machine: Machine | undefined, own: C
     }
     return held;
   };
-}
-
-async function bytesBelow(dir: string, { signal }: Context): Promise<number | undefined> {
-  const { stdout } = await command("du", ["--summarize", "--block-size=1", dir], { signal });
-  const bytes = Number.parseInt(stdout, 10); // files that vanish meanwhile make du fail after its sum
-  return Number.isNaN(bytes) ? undefined : bytes;
 }
