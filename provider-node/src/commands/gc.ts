@@ -59,7 +59,7 @@ async function freeStopped(config: Config, context: Context): Promise<Freed> {
       const journal = createJournal(database);
       const folder = openBlobFolder(join(dataDir, "images", "blobs"));
       const blobs = { evict: () => folder.evict(0) };
-      return await freeAll({ dataDir, runId, journal, content, machine, blobs, now }, context);
+      return await freeAll({ dataDir, runId, journal, content, machine: () => machine, blobs, now }, context);
     } finally {
       if (machine?.engine.list().length === 0) await machine.engine.release(context);
       await content.close();

@@ -12,7 +12,8 @@ export interface NodeFacts {
   /** The node has followed the chain to its end and checked its machine. */
   started: boolean;
   chain: Pick<FollowerStatus, "state" | "lagBlocks" | "behindSince"> | undefined;
-  hasEngine: boolean;
+  /** Code of why no engine is open; undefined when one is. */
+  engineTrouble: string | undefined;
   draining: { reason: string } | undefined;
   freeBytes: number;
   minFreeBytes: number;
@@ -27,7 +28,7 @@ const MAX_LAG_BLOCKS = 64;
 
 /** Why the node is not ready; empty when it is. Pure. */
 export function hindrancesOf(facts: NodeFacts): Hindrance[] {
-  const { started, chain, hasEngine, draining, freeBytes, minFreeBytes, atMs } = facts;
+  const { started, chain, engineTrouble, draining, freeBytes, minFreeBytes, atMs } = facts;
   const found: Hindrance[] = [];
   if (!started) found.push({ code: "STARTING", detail: "The node is still starting." });
   if (chain?.behindSince != null && atMs - chain.behindSince > PATIENCE_MS) {
@@ -40,7 +41,10 @@ export function hindrancesOf(facts: NodeFacts): Hindrance[] {
   } else if (started && (chain?.lagBlocks ?? 0) > MAX_LAG_BLOCKS) {
     found.push({ code: "CHAIN_BEHIND", detail: `The node is ${chain?.lagBlocks} blocks behind the chain.` });
   }
-  if (started && !hasEngine) found.push({ code: "ENGINE_DOWN", detail: "This machine cannot run jobs; see the log." });
+  if (started && engineTrouble !== undefined) {
+    const detail = `This machine cannot run jobs (${engineTrouble}); it is tried again, and the log says why.`;
+    found.push({ code: "ENGINE_DOWN", detail });
+  }
   if (freeBytes < minFreeBytes) found.push({ code: "DISK_LOW", detail: "The disk has less free than minFreeMiB." });
   if (draining !== undefined) {
     const why = draining.reason === "" ? "." : `: ${draining.reason}`;

@@ -21,13 +21,13 @@ export interface AdminOptions {
 /** Lets this machine's owner look into the running node and ask things of it. Only its convenience depends on it. */
 export async function serveAdmin(options: AdminOptions, own: Context): Promise<{ close(): Promise<void> }> {
   const { dataDir, tools, offering, runner } = options;
-  const { self, journal, content, machine, images, now } = tools;
+  const { self, journal, content, images, now } = tools;
   let freeing: ReturnType<typeof freeAll> | undefined;
   try {
     return await startAdminServer(dataDir, {
       live: () => liveStatus(options),
       gc() {
-        const targets = { dataDir, runId: self.runId, journal, content, machine, blobs: images, now };
+        const targets = { dataDir, runId: self.runId, journal, content, machine: () => tools.machine, blobs: images, now };
         freeing ??= freeAll(targets, own).finally(() => {
           freeing = undefined;
         });

@@ -7,7 +7,7 @@ import { type Config, need, wgKeyFileOf } from "../config.ts";
 import { openContent } from "../content/open.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import { chainTime, type Seen } from "../core/clock.ts";
-import type { Machine, Self } from "../core/ports.ts";
+import type { Self } from "../core/ports.ts";
 import { hindrancesOf } from "../core/readiness.ts";
 import { freeBytesOf } from "../disk.ts";
 import { createLogGate } from "../http/log-gate.ts";
@@ -30,14 +30,15 @@ import { scheduleGc } from "./gc.ts";
 import { createIntake } from "./intake.ts";
 import { createKeysDue } from "./keys-due.ts";
 import { createMembership } from "./mesh-membership.ts";
+import { openMachine } from "./open-machine.ts";
 import { openOutbox } from "./open-outbox.ts";
 import { openTools } from "./open-tools.ts";
 import { phaseOf } from "./phase.ts";
 import { createProof } from "./proof.ts";
-import { recheck } from "./recheck.ts";
+import { type Rechecking, startRechecking } from "./recheck.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { takeData } from "./take-data.ts";
-import { releaseMachine, takeMachine } from "./take-machine.ts";
+import { releaseMachine, type TakenMachine, takeMachine } from "./take-machine.ts";
 
 /** What a running node says of itself when it is ready. */
 export interface ReadyFacts {
@@ -101,17 +102,18 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   closers.push(() => content.close());
 
   let isReady = false;
-  let machine: Machine | undefined;
+  let taken: TakenMachine | undefined;
   let following: Follower | undefined;
   let runner: Runner | undefined;
   let dealing: Dealing | undefined;
+  let rechecking: Rechecking | undefined;
   let seen: Seen | undefined;
   const now = () => chainTime(Date.now(), seen);
   const intake = createIntake();
-  const proof = createProof(log);
+  const proof = createProof(log, () => taken?.current() !== undefined);
   const hindrances = () =>
     hindrancesOf({
-      ...{ started: isReady, chain: following?.status(), hasEngine: machine !== undefined },
+      ...{ started: isReady, chain: following?.status(), engineTrouble: taken?.trouble() },
       ...{ draining: isDraining(database), freeBytes: freeBytesOf(config.dataDir), atMs: Date.now() },
       minFreeBytes: config.minFreeMiB * 2 ** 20,
     });
@@ -125,14 +127,32 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     phaseOf: (jobId, replica) => phaseOf({ journal, runner, intake, now }, jobId as JobId, replica),
     logs: createLogs({
       ...{ journal, log, gate: createLogGate({ rpc, deployment, self: me, now }) },
-      tools: { journal, content, engine: () => machine?.engine, nameOf: (row) => attemptName(config.runId, row) },
+      tools: {
+        journal,
+        content,
+        engine: () => taken?.current()?.engine,
+        nameOf: (row) => attemptName(config.runId, row),
+      },
     }),
   });
   closers.push(() => server.close());
 
   metrics.recovered(journal.open().length);
-  machine = await takeMachine(config, journal, () => proof.proven().gpus, own);
-  closers.push(() => releaseMachine(machine, own));
+  const { dataDir, runId } = config;
+  const about = { dataDir, runId, nodeId: `${operator}-${config.index}`, gpuDevices: () => proof.proven().gpus };
+  const engine = await takeMachine(
+    {
+      open: () => openMachine({ ...about, engine: config.engine }, own),
+      keep: () => journal.open().map((attempt) => attemptName(runId, attempt)),
+      onOpen: () => {
+        runner?.poke();
+        rechecking?.poke();
+      },
+    },
+    own,
+  );
+  taken = engine;
+  closers.push(() => releaseMachine(engine, own));
   const { publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
   const self: Self = {
     ...me,
@@ -148,7 +168,12 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   const outbox = openOutbox({ config, rpc, account, database, onChange: () => runner?.poke() }, own);
   closers.push(() => outbox.done.catch(() => undefined));
   const { servesGvisor } = proof;
-  const parts = { self, deployment, database, journal, chain, outbox, content, machine, intake, servesGvisor, now };
+  const parts = {
+    ...{ self, deployment, database, journal, chain, outbox, content, intake, servesGvisor, now },
+    get machine() {
+      return engine.current();
+    },
+  };
   const tools = await openTools(parts, { config, rpc }, own);
 
   const wake = () => {
@@ -182,9 +207,10 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   let metricsServer: Listening | undefined;
   if (metricsPort !== undefined) {
     metrics.watch({
-      ...{ dataDir: config.dataDir, engine: machine === undefined ? "none" : config.engine.type, content, now },
+      ...{ dataDir: config.dataDir, content, now },
+      engine: () => (engine.current() === undefined ? "none" : config.engine.type),
       ...{ capacity: capacityOf(config), figures: createFigures(database), hindrances },
-      held: createHeld(config.dataDir, machine, own),
+      held: createHeld(config.dataDir, engine.current, own),
       chain: () => follower.status(),
       blockTime: () => chain.tip()?.timestamp,
       offering: () => readOffering(database),
@@ -208,17 +234,20 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     await Promise.race([follower.synced, follower.done]);
     signal.throwIfAborted();
     const found = (diagnosis: MachineDiagnosis) => {
-      proof.note(diagnosis, machine !== undefined);
+      proof.note(diagnosis);
       dealing?.offering.poke();
     };
-    found(await machineChecks(config, own, { reuse: true }));
+    const first = await machineChecks(config, own, { reuse: true });
+    found(first);
     closers.push(() => membership.leave());
     await membership.begin(proof.proven().mesh);
     const behindSince = () => follower.status().behindSince;
     dealing = startDealing({ config, rpc, tools, proven: proof.proven, behindSince, onOffers: wake }, own, closers);
-    const rechecked = recheck(() => machineChecks(config, own), config.recheckSeconds * 1000, found, own);
-    closers.push(() => rechecked);
-    scheduleGc(config, { content, machine, blobs: tools.images, now }, own);
+    const check = () => machineChecks(config, own);
+    const rechecks = startRechecking({ first, check, everyMs: config.recheckSeconds * 1000, onFound: found }, own);
+    rechecking = rechecks;
+    closers.push(() => rechecks.done);
+    scheduleGc(config, { content, machine: engine.current, blobs: tools.images, now }, own);
     isReady = true;
     wake();
   })();

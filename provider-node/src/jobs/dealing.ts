@@ -33,21 +33,23 @@ export interface Dealing {
 /** Offers, takes posted requests and settles results, where the configuration says so, until the signal. */
 export function startDealing(options: DealingOptions, own: Context, closers: Closers): Dealing {
   const { config, rpc, tools, proven, behindSince, onOffers } = options;
-  const { self, deployment, database, journal, chain, outbox, machine, now } = tools;
+  const { self, deployment, database, journal, chain, outbox, now } = tools;
   const capacity = capacityOf(config);
   const about = { config, self, rpc, deployment, database, capacity, proven, behindSince, now };
   const offering = startOffering({ ...about, onChange: onOffers }, own);
   closers.push(() => offering.done);
-  const accepting = createAccepting(
-    {
-      ...{ accepts: config.acceptPosted, deny: config.offers.deny, hook: config.hook, self, deployment, chain, now },
-      ...{ journal, outbox, decisions: createDecisions(database), limits: limitsFor(capacity, config.offers) },
-      ...{ quotes: offering.current, whyNone: offering.reason },
-      ...(machine?.unfit !== undefined && { unfit: machine.unfit }),
-    },
-    own,
-  );
-  closers.push(accepting.idle);
+  const accepting = config.acceptPosted
+    ? createAccepting(
+        {
+          ...{ deny: config.offers.deny, hook: config.hook, self, deployment, chain, now },
+          ...{ journal, outbox, decisions: createDecisions(database), limits: limitsFor(capacity, config.offers) },
+          ...{ quotes: offering.current, whyNone: offering.reason },
+          unfit: async (wanted, context) => await tools.machine?.unfit?.(wanted, context),
+        },
+        own,
+      )
+    : undefined;
+  if (accepting !== undefined) closers.push(accepting.idle);
   const rules = config.transactions.settle;
   const settlements = settlementStore(database);
   const settling = rules.enabled
@@ -59,7 +61,7 @@ export function startDealing(options: DealingOptions, own: Context, closers: Clo
     poke() {
       settling?.poke();
       accepting
-        .look()
+        ?.look()
         .catch((error: unknown) => own.signal.aborted || own.log.warn({ err: error }, "posted requests not looked at"));
     },
   };

@@ -12,7 +12,8 @@ import type { Journal } from "../store/journal.ts";
 /** Where things lie that somebody may need again. */
 export interface Caches {
   content: Pick<ContentStore, "gc">;
-  machine: Pick<Machine, "evictImages"> | undefined;
+  /** Undefined while there is no engine. */
+  machine(): Pick<Machine, "evictImages"> | undefined;
   /** Blobs that images were fetched as. */
   blobs: { evict(tight: boolean): Promise<number> };
   /** Unix seconds by the chain's clock. */
@@ -71,7 +72,7 @@ async function freeCaches(
 ) {
   const freed = await content.gc(now(), { signal: own.signal });
   const tight = isTight(); // now, without that content
-  const images = (await machine?.evictImages(tight ? 0 : imageBytes, own)) ?? [];
+  const images = (await machine()?.evictImages(tight ? 0 : imageBytes, own)) ?? [];
   return { content: freed, images, blobBytes: await blobs.evict(tight) };
 }
 

@@ -26,7 +26,7 @@ export async function openTools(
   { config, rpc }: { config: Config; rpc: Rpc },
   { log }: Context,
 ): Promise<JobTools> {
-  const { self, deployment, database, journal, chain, machine, now } = parts;
+  const { self, deployment, database, journal, chain, now } = parts;
   const stagingDir = join(config.dataDir, "staging");
   await mkdir(stagingDir, { recursive: true, mode: 0o711 });
   const allowPrivate = config.content.allowPrivateSources;
@@ -42,6 +42,9 @@ export async function openTools(
   const sourceOptions = { indexers: config.indexers, gateways: config.contentGateways, allowPrivate, chain, now };
   const tools: JobTools = {
     ...parts,
+    get machine() {
+      return parts.machine; // it may open later
+    },
     images,
     attester: config.attestation.type === "none" ? undefined : createAttester(config.attestation, { log }),
     sourcesOf: (job, own) => sourcesOf(job, sourceOptions, own),
@@ -53,7 +56,7 @@ export async function openTools(
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
       isUnsigned: config.images.policy.length === 0 ? undefined : images.isUnsigned,
-      ...(machine?.unfit !== undefined && { unfit: machine.unfit }),
+      unfit: async (wanted, own) => await parts.machine?.unfit?.(wanted, own),
       fetchSpec: (job, own) => fetchSpec(job, tools, own),
     }),
   };

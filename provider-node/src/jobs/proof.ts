@@ -3,24 +3,24 @@ import type { MachineDiagnosis, Proven } from "./doctor.ts";
 
 /** What this machine has been proven to do, by the newest checks; nothing before the first. */
 export interface Proof {
-  note(found: MachineDiagnosis, hasEngine: boolean): void;
+  note(found: MachineDiagnosis): void;
   proven(): Proven;
   /** Undefined until the first checks have tried. */
   servesGvisor(): boolean | undefined;
 }
 
-export function createProof(log: Logger): Proof {
+export function createProof(log: Logger, hasEngine: () => boolean): Proof {
   let usable: Proven = { containers: false, mesh: false, gvisor: false, gpus: [], attestation: "none" };
   let servesGvisor: boolean | undefined;
   return {
-    note({ proven, checks }, hasEngine) {
+    note({ proven, checks }) {
       for (const { name, status, detail, fix } of checks)
         if (status === "fail") log.warn({ check: name, detail, fix }, "check of this machine failed");
-      usable = { ...proven, containers: proven.containers && hasEngine };
+      usable = proven;
       // Who was matched while it was offered is served all the same: the engine falls back on nothing else.
       servesGvisor = servesGvisor === true || proven.gvisor === true;
     },
-    proven: () => usable,
+    proven: () => ({ ...usable, containers: usable.containers && hasEngine() }),
     servesGvisor: () => servesGvisor,
   };
 }

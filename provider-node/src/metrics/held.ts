@@ -14,11 +14,11 @@ export interface Held {
 const FRESH_MS = 300_000;
 
 /** Gives the newest count, and begins another when that is old. */
-export function createHeld(dataDir: string, machine: Machine | undefined, own: Context): () => Held {
+export function createHeld(dataDir: string, machine: () => Machine | undefined, own: Context): () => Held {
   let held: Held = { contentBytes: undefined, images: undefined, imageBytes: undefined };
   let countedAt = Number.NEGATIVE_INFINITY;
   const count = async () => {
-    const images = await machine?.listImages?.(own);
+    const images = await machine()?.listImages?.(own);
     held = {
       contentBytes: await usedBytesOf(join(dataDir, "content"), own),
       images: images?.length,

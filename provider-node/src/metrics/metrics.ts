@@ -15,7 +15,7 @@ import { createPhaseClock, type Transition } from "./phases.ts";
 export interface MetricsSources {
   dataDir: string;
   /** `none` where this machine runs no jobs. */
-  engine: string;
+  engine(): string;
   capacity: Capacity;
   figures: FigureReader;
   content: Pick<ContentStore, "pins">;
@@ -129,7 +129,7 @@ function addGauges(registry: Registry, sources: MetricsSources): void {
     });
 
   gauge("build_info", "What runs; always 1", ["version", "node_version", "engine"], () => [
-    { labels: { version, node_version: process.version, engine: sources.engine }, value: 1 },
+    { labels: { version, node_version: process.version, engine: sources.engine() }, value: 1 },
   ]);
   gauge("jobs", "Replicas in the journal, by the state and outcome of their newest attempt", ["state", "outcome"], () =>
     read().jobs.map(({ state, outcome, count }) => ({ labels: { state, outcome }, value: count })),

@@ -5,7 +5,7 @@ const AT_MS = 1_000_000;
 const fine: NodeFacts = {
   started: true,
   chain: { state: "following", lagBlocks: 0, behindSince: null },
-  hasEngine: true,
+  engineTrouble: undefined,
   draining: undefined,
   freeBytes: 10,
   minFreeBytes: 10,
@@ -19,7 +19,7 @@ describe("hindrancesOf", () => {
 
   it("names one thing each", () => {
     expect(codes({ freeBytes: 9 })).to.deep.equal(["DISK_LOW"]);
-    expect(codes({ hasEngine: false })).to.deep.equal(["ENGINE_DOWN"]);
+    expect(codes({ engineTrouble: "ENGINE_NO_RUNTIME" })).to.deep.equal(["ENGINE_DOWN"]);
     expect(codes({ draining: { reason: "" } })).to.deep.equal(["DRAINING"]);
     expect(codes({ chain: { state: "catching-up", lagBlocks: 65, behindSince: null } })).to.deep.equal([
       "CHAIN_BEHIND",
@@ -35,12 +35,13 @@ describe("hindrancesOf", () => {
   });
 
   it("says of a starting node that it starts, not that it has no engine yet", () => {
-    expect(codes({ started: false, hasEngine: false, chain: undefined })).to.deep.equal(["STARTING"]);
+    expect(codes({ started: false, engineTrouble: "ENGINE_NO_RUNTIME", chain: undefined })).to.deep.equal(["STARTING"]);
   });
 
   it("lists everything at once", () => {
-    const facts = { hasEngine: false, freeBytes: 0, draining: { reason: "moving house" } };
+    const facts = { engineTrouble: "ENGINE_NO_RUNTIME", freeBytes: 0, draining: { reason: "moving house" } };
     expect(codes(facts)).to.deep.equal(["ENGINE_DOWN", "DISK_LOW", "DRAINING"]);
     expect(hindrancesOf({ ...fine, ...facts }).at(-1)?.detail).to.match(/moving house$/);
+    expect(hindrancesOf({ ...fine, ...facts })[0]?.detail).to.include("ENGINE_NO_RUNTIME");
   });
 });
