@@ -58,7 +58,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     if (known?.containerId || known?.end) return;
     const image = imageOf(spec.imageDigest);
     const plan = planOf(spec, image);
-    for (const made of madeBy(spec.name)) ledger.make(made);
+    ledger.make(...madeBy(spec.name));
     records.write({ spec, imageId: spec.imageDigest });
     makeJobCgroup(host, cgroupOf(spec.name), spec.resources);
     await openVolume(outputOf(spec, image), context);
@@ -234,7 +234,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
       await closeVolume(path, context);
     await removeCgroup(host, cgroupOf(name));
     rmSync(folder, { recursive: true, force: true });
-    for (const made of madeBy(name).reverse()) ledger.gone(made);
+    ledger.gone(...madeBy(name).reverse());
     context.log.info({ attempt: name }, "attempt cleaned up");
   };
 

@@ -32,15 +32,18 @@ export interface Made {
  * after a kill -9 knows what to take away.
  */
 export interface Ledger {
-  /** Records that `made` is about to be made. On disk when this returns. */
-  make(made: Made): void;
+  /** Records what is about to be made. On disk when this returns. */
+  make(...made: Made[]): void;
   /** Records that it is gone. */
-  gone(made: Made): void;
+  gone(...made: Made[]): void;
   /** What may exist, oldest first. */
   open(): Made[];
   /** Attempts that something of may exist. */
   owners(): string[];
 }
+
+/** What is gone is dropped from the file when it has this many lines more than it needs. */
+const MOST_LINES = 500;
 
 /** Opens the ledger file, dropping a line torn by a crash and everything already gone. */
 export function openLedger(path: string): Ledger {
@@ -49,22 +52,31 @@ export function openLedger(path: string): Ledger {
   for (const entry of readEntries(path)) apply(open, entry);
   compact(path, [...open.values()]);
 
-  const write = (entry: z.infer<typeof entrySchema>, sync: boolean) => {
+  let lines = open.size;
+  const write = (op: "make" | "gone", made: Made[]) => {
+    const entries = made.map(({ kind, what, owner }) => ({ op, kind, what, owner }));
     const fd = openSync(path, "a", 0o600);
     try {
-      writeSync(fd, `${JSON.stringify(entry)}\n`);
-      if (sync) fdatasyncSync(fd);
+      writeSync(fd, entries.map(lineOf).join(""));
+      if (op === "make") fdatasyncSync(fd);
     } finally {
       closeSync(fd);
     }
-    apply(open, entry);
+    for (const entry of entries) apply(open, entry);
+    lines += entries.length;
+    if (lines > MOST_LINES + 2 * open.size) {
+      compact(path, [...open.values()]);
+      lines = open.size;
+    }
   };
   return {
-    make: ({ kind, what, owner }) => {
-      if (!open.has(keyOf({ kind, what, owner }))) write({ op: "make", kind, what, owner }, true);
+    make: (...made) => {
+      const fresh = made.filter((one) => !open.has(keyOf(one)));
+      if (fresh.length > 0) write("make", fresh);
     },
-    gone: ({ kind, what, owner }) => {
-      if (open.has(keyOf({ kind, what, owner }))) write({ op: "gone", kind, what, owner }, false);
+    gone: (...made) => {
+      const known = made.filter((one) => open.has(keyOf(one)));
+      if (known.length > 0) write("gone", known);
     },
     open: () => [...open.values()],
     owners: () => [...new Set([...open.values()].flatMap(({ owner }) => owner || []))],
@@ -74,6 +86,10 @@ export function openLedger(path: string): Ledger {
 function apply(open: Map<string, Made>, { op, kind, what, owner }: z.infer<typeof entrySchema>): void {
   if (op === "make") open.set(keyOf({ kind, what, owner }), { kind, what, owner });
   else open.delete(keyOf({ kind, what, owner }));
+}
+
+function lineOf(entry: z.infer<typeof entrySchema>): string {
+  return `${JSON.stringify(entry)}\n`;
 }
 
 function keyOf({ kind, what }: Made): string {
@@ -97,7 +113,7 @@ function compact(path: string, open: Made[]): void {
   const draft = `${path}.new`;
   const fd = openSync(draft, "w", 0o600);
   try {
-    writeSync(fd, open.map((made) => `${JSON.stringify({ op: "make", ...made })}\n`).join(""));
+    writeSync(fd, open.map((made) => lineOf({ op: "make", ...made })).join(""));
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);

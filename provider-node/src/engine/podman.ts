@@ -19,7 +19,7 @@ import { attemptHash, policyHash, runtimeArgs, SANDBOX_POLICY, sandboxArgs } fro
 import type { AttemptSpec, AttemptState, Context, Engine } from "./types.ts";
 import { usageOf } from "./usage.ts";
 import { stateOf } from "./verdict.ts";
-import { closeVolume, mountPoints, openVolume, type Volume } from "./volume.ts";
+import { closeVolume, mountPoints, openVolume, openVolumes, type Volume } from "./volume.ts";
 
 const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
@@ -85,7 +85,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     // Chosen and recorded without a pause between: nobody else can choose the same.
     const record = { spec, imageId, gpuDevices: known?.gpuDevices ?? gpusFor(spec) };
     argsOf(record); // what can never be started is refused here
-    for (const made of madeBy(spec.name)) ledger.make(made);
+    ledger.make(...madeBy(spec.name));
     records.write(record);
     await openPlaces(spec, context);
     records.write({ ...record, containerId: spec.name });
@@ -95,7 +95,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const openPlaces = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const { cgroup, output, log } = placesOf(spec);
     makeCgroup(host, cgroup, spec.resources.cpuMilli);
-    await Promise.all([openVolume(output, context), openVolume(log, context)]);
+    await openVolumes([output, log], context);
   };
 
   const argsOf = ({ spec, imageId, gpuDevices = [] }: AttemptRecord): string[] => {
@@ -308,7 +308,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     for (const path of ours.reverse()) await closeVolume(path, context);
     await removeCgroup(host, cgroupOf(name));
     rmSync(records.folderOf(name), { recursive: true, force: true });
-    for (const made of madeBy(name).reverse()) ledger.gone(made);
+    ledger.gone(...madeBy(name).reverse());
     context.log.info({ attempt: name }, "attempt cleaned up");
   };
 

@@ -5,6 +5,7 @@ import type { SlurmConfig } from "../config/slurm.ts";
 import { writeConfig } from "./podman-store.ts";
 import { trueBundle } from "./runtime.ts";
 import { SANDBOX_POLICY, sandboxArgs } from "./sandbox-policy.ts";
+import { shellWord } from "./shell-word.ts";
 import type { AttemptSpec } from "./types.ts";
 
 const MIB = 1024 * 1024;
@@ -86,7 +87,7 @@ export function writeJob(
   };
   return writeBatch("batch", place.folder, script, [
     ...assignments(settings),
-    `CREATE=(${["create", ...args].map(quoted).join(" ")})`,
+    `CREATE=(${["create", ...args].map(shellWord).join(" ")})`,
   ]);
 }
 
@@ -116,17 +117,14 @@ function commonSettings(
 }
 
 function assignments(settings: Record<string, string | number>): string[] {
-  return Object.entries(settings).map(([name, value]) => `${name}=${quoted(String(value))}`);
+  return Object.entries(settings).map(([name, value]) => `${name}=${shellWord(String(value))}`);
 }
 
 function writeBatch(mode: "batch" | "probe", folder: string, script: string, env: string[]): string {
   writeFileSync(join(folder, "job.env"), `${env.join("\n")}\n`, { mode: 0o600 });
   const path = join(folder, "batch");
-  writeFileSync(path, `#!/bin/bash\nexec /bin/bash ${quoted(script)} ${mode} ${quoted(folder)}\n`, { mode: 0o700 });
+  writeFileSync(path, `#!/bin/bash\nexec /bin/bash ${shellWord(script)} ${mode} ${shellWord(folder)}\n`, {
+    mode: 0o700,
+  });
   return path;
-}
-
-/** One word for bash, whatever is in it. */
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }

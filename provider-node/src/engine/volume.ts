@@ -1,19 +1,8 @@
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { command, mustRun } from "./command.ts";
+import { shellWord } from "./shell-word.ts";
 import type { Context } from "./types.ts";
 
 export type VolumeKind = "loop-ext4" | "tmpfs";
@@ -34,24 +23,22 @@ const MIN_BYTES = 1024 * 1024;
 const MOUNT_OPTIONS = "nosuid,nodev,noexec";
 
 /**
- * Makes and mounts the volume; does nothing when it is mounted, mounts it again when only the image is there.
+ * Makes and mounts volumes; does nothing for one that is mounted, mounts it again when only the image is there. One shell
+ * does all of it: to start a program from a process as large as this one costs more than the program.
  * @throws MarketError ENGINE_VOLUME_FAILED
  */
-export async function openVolume(volume: Volume, { signal }: Context): Promise<void> {
-  const { kind, imagePath, mountPoint, bytes, inodes, ownerId } = volume;
-  mkdirSync(mountPoint, { recursive: true, mode: 0o711 });
-  if (!mountPoints().includes(mountPoint)) {
+export async function openVolumes(volumes: readonly Volume[], { signal }: Context): Promise<void> {
+  for (const { mountPoint } of volumes) mkdirSync(mountPoint, { recursive: true, mode: 0o711 });
+  const mounted = mountPoints();
+  const script = volumes.filter(({ mountPoint }) => !mounted.includes(mountPoint)).flatMap(stepsOf);
+  if (script.length > 0) {
     const options = { signal, code: "ENGINE_VOLUME_FAILED", doing: "Making the output volume" };
-    if (kind === "tmpfs") {
-      const sizes = `size=${Math.max(bytes, MIN_BYTES)},nr_inodes=${inodes}`;
-      await mustRun("mount", ["-t", "tmpfs", "-o", `${sizes},${MOUNT_OPTIONS}`, "tmpfs", mountPoint], options);
-    } else {
-      if (!existsSync(imagePath)) await makeImage(volume, options);
-      await mustRun("mount", ["-o", `loop,${MOUNT_OPTIONS}`, imagePath, mountPoint], options);
-    }
+    await mustRun("sh", ["-ec", script.join("\n")], options);
   }
-  hand(mountPoint, ownerId); // each time: a crash may have come between the mount and this
+  for (const { mountPoint, ownerId } of volumes) hand(mountPoint, ownerId); // each time: a crash may have come before this
 }
+
+export const openVolume = (volume: Volume, context: Context): Promise<void> => openVolumes([volume], context);
 
 /** Unmounts what is mounted there, waiting a little for the last user to go. The image file stays. */
 export async function closeVolume(mountPoint: string, { signal, log }: Context): Promise<void> {
@@ -94,18 +81,26 @@ export function mountPoints(): string[] {
     .map((path) => path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))));
 }
 
-async function makeImage({ imagePath, bytes, inodes }: Volume, options: Parameters<typeof mustRun>[2]): Promise<void> {
-  const draft = `${imagePath}.new`;
+/** Lines of shell that make and mount one volume. */
+function stepsOf({ kind, imagePath, mountPoint, bytes, inodes }: Volume): string[] {
   const size = Math.max(bytes, MIN_BYTES);
-  rmSync(draft, { force: true });
-  writeFileSync(draft, "", { mode: 0o600 });
-  // Reserved on disk now, so that a promise of space is kept later; a file system without fallocate gets a sparse file.
-  const { exitCode } = await command("fallocate", ["-l", String(size), draft], options);
-  if (exitCode !== 0) truncateSync(draft, size);
+  const [image, place] = [shellWord(imagePath), shellWord(mountPoint)];
+  if (kind === "tmpfs") {
+    return [`mount -t tmpfs -o size=${size},nr_inodes=${inodes},${MOUNT_OPTIONS} tmpfs ${place}`];
+  }
+  const mount = `mount -o loop,${MOUNT_OPTIONS} ${image} ${place}`;
+  if (existsSync(imagePath)) return [mount];
+  const draft = shellWord(`${imagePath}.new`);
+  rmSync(`${imagePath}.new`, { force: true });
   const most = Math.max(32, Math.floor(size / 4096));
-  const flags = ["-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "nodiscard", "-N", String(Math.min(inodes, most))];
-  await mustRun("mkfs.ext4", [...flags, draft], options);
-  renameSync(draft, imagePath);
+  return [
+    // Reserved on disk now, so that a promise of space is kept later; a file system without fallocate gets a sparse file.
+    `umask 077; fallocate -l ${size} ${draft} 2>/dev/null || truncate -s ${size} ${draft}`,
+    `mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard -N ${Math.min(inodes, most)} ${draft}`,
+    `mv ${draft} ${image}`,
+    mount,
+    `rmdir ${shellWord(join(mountPoint, "lost+found"))}`,
+  ];
 }
 
 /** The job may be any user inside its namespace, and nobody else sees the folder. */

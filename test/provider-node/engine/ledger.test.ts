@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -18,8 +18,7 @@ describe("openLedger", () => {
 
   it("tells a later process what was made and is not gone, in the order of making", () => {
     const ledger = openLedger(path);
-    ledger.make(mount);
-    ledger.make(container);
+    ledger.make(mount, container);
     ledger.make({ ...container, what: "b", owner: "b" });
     ledger.gone({ ...container, what: "b", owner: "b" });
     expect(openLedger(path).open()).to.deep.equal([mount, container]);
@@ -30,6 +29,18 @@ describe("openLedger", () => {
     appendFileSync(path, '{"op":"make","kind":"conta');
     openLedger(path).make(container);
     expect(openLedger(path).open()).to.deep.equal([mount, container]);
+  });
+
+  it("does not grow with what is gone", () => {
+    const ledger = openLedger(path);
+    ledger.make(mount);
+    for (let i = 0; i < 300; i++) {
+      const one = { ...container, what: `c${i}`, owner: `c${i}` };
+      ledger.make(one, { ...one, kind: "folder" });
+      ledger.gone({ ...one, kind: "folder" }, one);
+    }
+    expect(readFileSync(path, "utf8").split("\n").length).to.be.below(560);
+    expect(openLedger(path).open()).to.deep.equal([mount]);
   });
 
   it("records a repeated making once", () => {
