@@ -1,3 +1,4 @@
+import { readText } from "@berth/content";
 import {
   addressSchema,
   bytes32Schema,
@@ -78,6 +79,7 @@ const explanationSchema = z.object({ offersSeen: count, fits: count, sentence: z
 const problemSchema = z.object({ code: z.string(), detail: z.string(), hint: z.string().nullish() });
 
 const ANSWER_MS = 15_000;
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 const MAX_PAGES = 20;
 /** How long an indexer may say that it is busy or behind the chain before a request is given up. */
 const BUSY_MS = 20_000;
@@ -163,7 +165,7 @@ async function ask(
       signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
     });
     status = response.status;
-    text = await response.text();
+    text = await readText(response, MAX_ANSWER_BYTES);
   } catch (cause) {
     signal?.throwIfAborted();
     throw new MarketError("INDEXER_UNAVAILABLE", `The indexer at ${new URL(base).host} does not answer.`, {

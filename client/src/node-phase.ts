@@ -1,3 +1,4 @@
+import { readText } from "@berth/content";
 import type { JobId } from "@berth/protocol";
 import { z } from "zod";
 import { printable } from "./format.ts";
@@ -18,8 +19,9 @@ export async function nodePhase(
   try {
     const url = new URL(`jobs/${jobId}/${replica}`, contentUrl.endsWith("/") ? contentUrl : `${contentUrl}/`);
     const response = await fetch(url, { signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]) });
-    if (!response.ok || Number(response.headers.get("content-length") ?? 0) > MAX_BYTES) return undefined;
-    const { phase, message } = phaseSchema.parse(await response.json());
+    const text = await readText(response, MAX_BYTES);
+    if (!response.ok) return undefined;
+    const { phase, message } = phaseSchema.parse(JSON.parse(text));
     return { phase: printable(phase), message: message ? printable(message).slice(0, 300) : undefined };
   } catch {
     signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import { errorToJson, MarketError } from "@berth/protocol";
+import { errorToJson, MarketError, shownUrl } from "@berth/protocol";
 import type { CID } from "multiformats/cid";
 import type { Logger } from "pino";
 import { importCar } from "./car.ts";
@@ -60,17 +60,18 @@ export async function fetchContent(cid: string, options: FetchOptions): Promise<
   for (const entry of sources) {
     const { url: source, publicOnly } = typeof entry === "string" ? { url: entry, publicOnly: false } : entry;
     signal?.throwIfAborted();
+    const shown = shownUrl(source);
     try {
       const attempt = { base: source, publicOnly, root, blocks: store.blocks, maxBytes, signal, stallMs, onProgress };
       const size = await fetchFrom(attempt, log);
-      log.info({ cid: root.toString(), source, size }, "content fetched");
+      log.info({ cid: root.toString(), source: shown, size }, "content fetched");
       return { cid: root.toString(), size, source };
     } catch (error) {
       signal?.throwIfAborted();
       if (isFinal(error)) throw error;
       const { code, message } = errorToJson(error);
-      reasons.push({ source, reason: message });
-      log.warn({ cid: root.toString(), source, code, reason: message }, "content source skipped");
+      reasons.push({ source: shown, reason: message });
+      log.warn({ cid: root.toString(), source: shown, code, reason: message }, "content source skipped");
     }
   }
   throw unavailable(root, reasons);
@@ -85,7 +86,10 @@ async function fetchFrom(attempt: Attempt, log: Logger): Promise<number> {
   } catch (error) {
     signal?.throwIfAborted();
     if (!worthAskingForBlocks(error)) throw error;
-    log.debug({ source: attempt.base, reason: errorToJson(error).message }, "CAR failed, asking for single blocks");
+    log.debug(
+      { source: shownUrl(attempt.base), reason: errorToJson(error).message },
+      "CAR failed, asking for single blocks",
+    );
     return await fetchBlocks(attempt);
   }
 }

@@ -10,6 +10,7 @@ export { MAX_DEPTH, MAX_PATH_BYTES } from "./limits.ts";
 export { type Listening, listen } from "./listen.ts";
 export { isSafeName } from "./names.ts";
 export { type PieceReader, readPieces } from "./piece-reader.ts";
+export { readText } from "./read-text.ts";
 export { type ImagePlace, openRegistry, openWebFile, openWebLayout } from "./registry.ts";
 export type { RegistryAccount } from "./registry-login.ts";
 export { type Gateway, startGateway } from "./start-gateway.ts";

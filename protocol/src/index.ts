@@ -116,6 +116,7 @@ export {
   resultTypedData,
   type UnsignedResult,
 } from "./result.ts";
+export { shownUrl } from "./shown-url.ts";
 export { type RequestFlaw, type RequestTerms, requestFlaw, requireSound } from "./sound.ts";
 export {
   cidSchema,

@@ -185,6 +185,13 @@ describe("fetchContent", () => {
     expect((await failure(fetchContent(cid, again))).code).to.equal("CONTENT_UNAVAILABLE");
   });
 
+  it("names a source without what may be a secret in its address", async () => {
+    const { cid } = await published();
+    const sources = ["http://127.0.0.1:1/key-of-mine"];
+    const error = await failure(fetchContent(cid, { sources, store: await bench.store(), maxBytes: 1, log: silent }));
+    expect(error.message).to.include("http://127.0.0.1:1/…: ").and.not.include("key-of-mine");
+  });
+
   it("says that no source is known", async () => {
     const { cid } = await published();
     const options = { sources: [], store: await bench.store(), maxBytes: 1, log: silent };

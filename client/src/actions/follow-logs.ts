@@ -1,3 +1,4 @@
+import { readText } from "@berth/content";
 import {
   type Address,
   encodeLogAccess,
@@ -40,6 +41,7 @@ const ACCESS_SECONDS = 300;
 const SILENCE_MS = 45_000;
 /** How long a node may fail before the stream is given up. */
 const PATIENCE_MS = 60_000;
+const MAX_PROBLEM_BYTES = 16 * 1024;
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [250, 5000];
 
 const count = z.int().min(0);
@@ -149,7 +151,7 @@ function take({ attempt, from, bytes }: z.infer<typeof logSchema>, at: Position,
 }
 
 async function refusal(response: Response): Promise<MarketError> {
-  const problem = problemSchema.safeParse(await response.json().catch(() => undefined));
+  const problem = problemSchema.safeParse(await problemIn(response));
   const { code, detail, hint } = problem.success
     ? problem.data
     : { code: "", detail: `HTTP ${response.status}`, hint: "" };
@@ -158,6 +160,14 @@ async function refusal(response: Response): Promise<MarketError> {
     ...(hint ? { hint: printable(hint) } : {}),
     retryable: response.status >= 500 || response.status === 429,
   });
+}
+
+async function problemIn(response: Response): Promise<unknown> {
+  try {
+    return JSON.parse(await readText(response, MAX_PROBLEM_BYTES));
+  } catch {
+    return undefined;
+  }
 }
 
 function parse<T>(schema: z.ZodType<T, unknown>, data: string): T {

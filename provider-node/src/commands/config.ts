@@ -1,4 +1,4 @@
-import { toJson } from "@berth/protocol";
+import { shownUrl, toJson } from "@berth/protocol";
 import type { Command } from "commander";
 import type { Run } from "../cli/runner.ts";
 import { explainConfig, type Setting } from "../config.ts";
@@ -30,12 +30,9 @@ export function addConfig(program: Command, run: Run): void {
     );
 }
 
-/** An address may hold a password or a key of its owner: only its beginning is shown. */
 function withoutSecrets(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutSecrets);
-  if (typeof value !== "string" || !/^https?:\/\//.test(value)) return value;
-  const { origin, pathname, search } = new URL(value);
-  return pathname.length > 1 || search !== "" ? `${origin}/…` : origin;
+  return typeof value === "string" && /^https?:\/\//.test(value) ? shownUrl(value) : value;
 }
 
 function textOf(value: unknown): string {

@@ -1,4 +1,5 @@
-import type { Source } from "@berth/content";
+import { readText, type Source } from "@berth/content";
+import { shownUrl } from "@berth/protocol";
 import { z } from "zod";
 import type { Context } from "../log.ts";
 import type { ChainStore } from "../store/chain-store.ts";
@@ -46,13 +47,11 @@ async function askIndexer(base: string, jobId: string, { signal, log }: Context)
       redirect: "error",
       signal: AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
     });
-    if (!response.ok) return [];
-    const text = await response.text();
-    if (text.length > MAX_REPLY_BYTES) return [];
-    return jobSchema.parse(JSON.parse(text)).sources;
+    const text = await readText(response, MAX_REPLY_BYTES);
+    return response.ok ? jobSchema.parse(JSON.parse(text)).sources : [];
   } catch (error) {
     signal.throwIfAborted();
-    log.debug({ indexer: base, err: error }, "indexer did not say where the content is");
+    log.debug({ indexer: shownUrl(base), err: error }, "indexer did not say where the content is");
     return [];
   }
 }

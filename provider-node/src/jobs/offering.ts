@@ -1,4 +1,5 @@
 import { createAlarm, type Rpc } from "@berth/chain";
+import { readText } from "@berth/content";
 import {
   type Deployment,
   errorToJson,
@@ -6,6 +7,7 @@ import {
   offerHashOf,
   offerTypedData,
   orderToJson,
+  shownUrl,
   type Trait,
 } from "@berth/protocol";
 import { hasLimits, readNotAccepted, readRegistration } from "../chain/registration.ts";
@@ -63,6 +65,7 @@ interface Outcome {
 }
 
 const POST_MS = 5000;
+const MAX_ANSWER_BYTES = 64 * 1024;
 /** How often the node looks whether it may still offer, and one that may not whether it may again. */
 const LOOK_SECONDS = 5;
 
@@ -218,6 +221,7 @@ async function post(
   { offer, offerHash, signature }: SignedOffer,
   { signal, log }: Context,
 ): Promise<boolean> {
+  const indexer = shownUrl(base);
   try {
     const response = await fetch(new URL("offers", base.endsWith("/") ? base : `${base}/`), {
       method: "POST",
@@ -227,15 +231,15 @@ async function post(
     });
     if (response.ok) {
       await response.body?.cancel();
-      log.debug({ indexer: base, offerHash }, "offer posted");
+      log.debug({ indexer, offerHash }, "offer posted");
       return true;
     }
-    const answer = (await response.text()).slice(0, 500);
-    log.warn({ indexer: base, offerHash, status: response.status, answer }, "indexer refused the offer");
+    const answer = (await readText(response, MAX_ANSWER_BYTES)).slice(0, 500);
+    log.warn({ indexer, offerHash, status: response.status, answer }, "indexer refused the offer");
     return true;
   } catch (error) {
     if (signal.aborted) return false;
-    log.warn({ indexer: base, offerHash, reason: errorToJson(error).message }, "indexer did not take the offer");
+    log.warn({ indexer, offerHash, reason: errorToJson(error).message }, "indexer did not take the offer");
     return false;
   }
 }

@@ -1,3 +1,5 @@
+import { readText } from "@berth/content";
+import { shownUrl } from "@berth/protocol";
 import { execa } from "execa";
 import { z } from "zod";
 import type { HookConfig } from "../config/hook.ts";
@@ -65,7 +67,7 @@ async function run(
   if (result.exitCode === 0) return undefined;
   if (result.exitCode === 1) return result.stdout;
   throw new Error(
-    result.exitCode === undefined ? (result.shortMessage ?? file) : `${file} ended with code ${result.exitCode}`,
+    result.exitCode === undefined ? (result.originalMessage ?? file) : `${file} ended with code ${result.exitCode}`,
   );
 }
 
@@ -82,10 +84,11 @@ async function post(
     redirect: "error",
     signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
   });
-  const text = await response.text();
-  if (response.status !== 200) throw new Error(`${url} answered ${response.status}`);
+  const text = await readText(response, MAX_ANSWER_BYTES);
+  if (response.status !== 200) throw new Error(`${shownUrl(url)} answered ${response.status}`);
   const answer = answerSchema.safeParse(jsonOf(text));
-  if (!answer.success) throw new Error(`${url} answered neither {"take": true} nor {"take": false, "reason": "…"}`);
+  if (!answer.success)
+    throw new Error(`${shownUrl(url)} answered neither {"take": true} nor {"take": false, "reason": "…"}`);
   return answer.data.take ? undefined : answer.data.reason;
 }
 

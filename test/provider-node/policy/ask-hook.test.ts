@@ -9,6 +9,7 @@ import pino from "pino";
 import { type HookConfig, hookSchema } from "../../../provider-node/src/config/hook.ts";
 import { askHook } from "../../../provider-node/src/policy/ask-hook.ts";
 import { questionOf } from "../../../provider-node/src/policy/question.ts";
+import { endlessServer } from "../../support/endless-server.ts";
 import { aRequest } from "../../support/orders.ts";
 
 const context = { signal: new AbortController().signal, log: pino({ level: "silent" }) };
@@ -112,4 +113,27 @@ describe("askHook, a server", () => {
       const answered = await ask(status, body, change);
       expect(answered.take ? "" : answered.reason.code).to.equal("hook-failed");
     });
+
+  it("is hung up on when it talks without end", async () => {
+    await using endless = await endlessServer();
+    const hook = hookSchema.parse({ url: endless.url, deadlineMs: 60_000 });
+    const answered = await askHook(hook, question("posted"), context);
+    expect(answered.take ? "" : answered.reason.text).to.match(/sent more than/);
+    await endless.hungUp;
+  });
+
+  it("is not named with the secrets in its address", async () => {
+    answer = { status: 500, body: "" };
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook?token=hidden`;
+    const answered = await askHook(hookSchema.parse({ url }), question("posted"), context);
+    expect(answered.take ? "" : answered.reason.text).to.match(/127\.0\.0\.1:\d+\/… answered 500$/);
+  });
+
+  it("may be a program whose arguments are not shown", async () => {
+    const hook = hookSchema.parse({ exec: ["/no/such", "--token=hidden"] });
+    const answered = await askHook(hook, question("posted"), context);
+    expect(answered.take ? "" : JSON.stringify(answered.reason))
+      .to.match(/no\/such/)
+      .and.not.contain("hidden");
+  });
 });
