@@ -46,7 +46,9 @@ function unsignedResult(
   const usage = facts.usage ?? { wallMs: 0, cpuNs: "0", peakBytes: 0 };
   const ended: Outcome = outcome ?? "lost";
   // The market pays for no more time than has passed on its chain, so a clock that jumped must not make the claim invalid.
-  const chargedSeconds = Math.min(Math.floor(usage.wallMs / 1000), Math.max(0, since - job.matchedAt));
+  const earnedSeconds = Math.min(Math.floor(usage.wallMs / 1000), Math.max(0, since - job.matchedAt));
+  // A run whose end or outputs this node lost is of use to nobody.
+  const chargedSeconds = ended === "lost" ? 0 : earnedSeconds;
   return {
     version: 1,
     chainId: deployment.chainId,

@@ -4,9 +4,9 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Outcome, Spec } from "@berth/protocol";
 import { attemptName } from "../core/attempt-name.ts";
-import { deadlinesOf } from "../core/deadlines.ts";
+import { type Deadlines, deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools } from "../core/ports.ts";
-import type { CapturedLog, AttemptState as ContainerState } from "../engine/types.ts";
+import type { CapturedLog, AttemptState as ContainerState, Usage } from "../engine/types.ts";
 import type { Context } from "../log.ts";
 import { archiveOutputs, skippedLines } from "../output/archive.ts";
 import { type Collected, collectOutputs } from "../output/collect.ts";
@@ -32,26 +32,44 @@ export async function collectAttempt(
     const message = "The container vanished before its outputs were collected.";
     return { state: "collected", outcome: "lost", message, facts: { finishedAt: Date.now() } };
   }
-  const { wallMs, cpuNs, peakBytes } = await engine.usage(name, context);
-  const logs = await engine.logs(name, context);
-  const end = outcomeOf(state, spec);
-  const outputs = await outputsInTime(job, attempt, spec, tools, context);
+  const inTime = <T>(what: string, step: (own: Context) => Promise<T>) =>
+    orLeftOut(what, step, { ...deadlinesOf(job, spec), endedAt: attempt.since }, tools, context);
+  const usage = await inTime("usage", (own) => engine.usage(name, own));
+  const logs = await inTime("logs", (own) => engine.logs(name, own));
+  const logOf = async (kind: "stdout" | "stderr") =>
+    logs && (await inTime(kind, (own) => addLog(job, attempt, spec, kind, logs[kind], tools, own)));
+  const stdout = await logOf("stdout");
+  const stderr = await logOf("stderr");
+  const outputs = await inTime("outputs", (own) => addOutputs(job, attempt, spec, tools, own));
   const facts: AttemptFacts = {
-    usage: { wallMs: Math.round(wallMs), cpuNs: String(cpuNs), peakBytes },
+    ...(usage !== undefined && { usage: metered(usage) }),
     finishedAt: (state.finishedAt ?? new Date()).getTime(),
     ...(state.startedAt !== undefined && { startedAt: state.startedAt.getTime() }),
     exitCode: state.exitCode ?? null,
-    stdout: await addLog(job, attempt, spec, "stdout", logs.stdout, tools, context),
-    stderr: await addLog(job, attempt, spec, "stderr", logs.stderr, tools, context),
-    ...("cid" in outputs && { outputs }),
+    ...(stdout !== undefined && { stdout }),
+    ...(stderr !== undefined && { stderr }),
+    ...(outputs !== undefined && "cid" in outputs && { outputs }),
   };
-  if ("cid" in outputs) return { state: "collected", ...end, facts };
-  // A run that ended in another way keeps that as its outcome; the outputs are left out all the same.
-  if (end.outcome !== "exited") return { state: "collected", ...end, facts };
-  return { state: "collected", outcome: "output-too-large", message: outputs.problem, facts };
+  return { state: "collected", ...withOutputs(outcomeOf(state, spec), outputs), facts };
 }
 
-function outcomeOf(state: ContainerState, spec: Spec): { outcome: Outcome; message: string } {
+function metered({ wallMs, cpuNs, peakBytes }: Usage): NonNullable<AttemptFacts["usage"]> {
+  return { wallMs: Math.round(wallMs), cpuNs: String(cpuNs), peakBytes };
+}
+
+/** A run that did not end by itself keeps that as its outcome, also without its outputs. */
+function withOutputs(end: End, outputs: Outputs | { problem: string } | undefined): End {
+  if (outputs !== undefined && "cid" in outputs) return end;
+  if (outputs !== undefined) {
+    return end.outcome === "exited" ? { outcome: "output-too-large", message: outputs.problem } : end;
+  }
+  const missing = "Its outputs could not be collected before the result was due (OUTPUTS_NOT_COLLECTED).";
+  // What this node did not bring home is its own loss, and no verdict on the job.
+  if (end.outcome === "exited") return { outcome: "lost", message: `The command ended. ${missing}` };
+  return { outcome: end.outcome, message: `${end.message} ${missing}` };
+}
+
+function outcomeOf(state: ContainerState, spec: Spec): End {
   if (state.timedOut === true) {
     return { outcome: "timed-out", message: `The command ran past ${spec.timeouts.runSeconds} s and was stopped.` };
   }
@@ -67,26 +85,31 @@ function outcomeOf(state: ContainerState, spec: Spec): { outcome: Outcome; messa
 
 type Collection = Extract<Collected, { ok: true }>;
 type Outputs = NonNullable<AttemptFacts["outputs"]>;
+type End = { outcome: Outcome; message: string };
 
-/** What cannot be collected before the result is due is left out: a result without outputs still gets there. */
-async function outputsInTime(
-  job: JobRow,
-  attempt: AttemptRow,
-  spec: Spec,
+/**
+ * What this machine cannot do just now is thrown and tried again; from the time on that the result is due it is left out:
+ * one that lacks something still gets there.
+ */
+async function orLeftOut<T>(
+  what: string,
+  step: (context: Context) => Promise<T>,
+  { reportBy, submitBy, endedAt }: Pick<Deadlines, "reportBy" | "submitBy"> & { endedAt: number },
   tools: JobTools,
   context: Context,
-): Promise<Outputs | { problem: string }> {
-  const { reportBy, submitBy } = deadlinesOf(job, spec);
+): Promise<T | undefined> {
+  const dueAt = Math.max(reportBy, Math.floor((endedAt + submitBy) / 2));
+  const isDue = tools.now() > dueAt;
   // A node that comes back late still has half of what is left.
-  const until = Math.max(reportBy, Math.floor((tools.now() + submitBy) / 2));
+  const until = Math.max(dueAt, Math.floor((tools.now() + submitBy) / 2));
   using bounded = boundedBy(until, tools.now, context);
   try {
-    return await addOutputs(job, attempt, spec, tools, bounded.context);
+    return await step(bounded.context);
   } catch (error) {
     context.signal.throwIfAborted();
-    if (!bounded.isOver()) throw error;
-    context.log.warn({ err: error }, "outputs left out, for the result is due");
-    return { problem: "The outputs could not be collected before the result was due." };
+    if (!isDue && !bounded.isOver()) throw error;
+    context.log.warn({ err: error }, `${what} left out, for the result is due`);
+    return undefined;
   }
 }
 

@@ -1,10 +1,11 @@
 import { rm } from "node:fs/promises";
 import { type Alarm, createAlarm } from "@berth/chain";
-import { type MarketError, MODE } from "@berth/protocol";
+import { MarketError, MODE } from "@berth/protocol";
 import { attemptName } from "../core/attempt-name.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import { decide } from "../core/decide.ts";
 import type { JobTools } from "../core/ports.ts";
+import { specFaultOf } from "../core/start-fault.ts";
 import type { Action, AttemptView, EngineView, Situation, Veto } from "../core/states.ts";
 import type { Context } from "../log.ts";
 import type { Transition } from "../metrics/phases.ts";
@@ -31,8 +32,6 @@ export interface Runner {
 /** The first retry is fast: an indexer may hear of a job's sources just after the match. */
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 20_000;
-/** Failed starts of one container after which its spec is held to be the reason. */
-const START_REFUSALS = 3;
 
 /** @param observe called after every change of an attempt's state */
 export function createRunner(
@@ -45,7 +44,6 @@ export function createRunner(
   const decisions = createDecisions(database);
   const workers = new Map<string, { alarm: Alarm; done: Promise<void> }>();
   const troubles = new Map<string, string>();
-  const refused = new Map<string, number>();
 
   return {
     poke() {
@@ -123,7 +121,8 @@ export function createRunner(
           ...(action.state === "running" && { ran: true as const }),
           ...(action.outcome !== undefined && { finishedAt: attempt.facts.finishedAt ?? Date.now() }),
         };
-        return write(attempt, { ...action, facts }, own);
+        const message = action.outcome === "cancelled" ? withCode(action.message, trouble) : action.message;
+        return write(attempt, { ...action, ...(message !== undefined && { message }), facts }, own);
       }
       case "prepare":
         return write(attempt, await prepareAttempt(job, attempt, tools, own, trouble), own);
@@ -182,18 +181,15 @@ export function createRunner(
     return await step(bounded.context);
   }
 
-  /** A container that the engine refuses time and again, though it was made, is one that its spec makes impossible. */
+  /** What no node could start is a result; every other failure is this node's own, and it tries again while there is time. */
   async function startContainer(name: string, attempt: AttemptRow, own: Context): Promise<void> {
-    const { engine } = machineOf(tools);
     try {
-      await engine.start(name, own);
+      await machineOf(tools).engine.start(name, own);
     } catch (error) {
       own.signal.throwIfAborted();
-      const refusals = (refused.get(name) ?? 0) + 1;
-      refused.set(name, refusals);
-      const { code, message } = error as MarketError;
-      const isNew = (await engine.inspect(name, own)).phase === "created";
-      if (code !== "ENGINE_FAILED" || !isNew || refusals < START_REFUSALS) throw error;
+      const message = specFaultOf(error);
+      if (message === undefined) throw error;
+      own.log.info({ err: error }, "the job cannot be started");
       write(attempt, { state: "collected", outcome: "spec-invalid", message, facts: { finishedAt: Date.now() } }, own);
     }
   }
@@ -269,3 +265,10 @@ async function engineView(attempt: AttemptRow, tools: JobTools, context: Context
 function keyOf(jobId: string, replica: number): string {
   return `${jobId}/${replica}`;
 }
+/** With the code of what a step failed with before: the world reads no more of this machine than that. */
+function withCode(message: string | undefined, trouble: unknown): string | undefined {
+  if (trouble === undefined) return message;
+  const code = trouble instanceof MarketError ? trouble.code : "INTERNAL";
+  return message?.replace(/\.$/, ` (${code}).`);
+}
+

@@ -21,7 +21,7 @@ interface Ran {
   elapsed: number;
 }
 
-async function recordOf(terms: Terms, { wallMs, elapsed }: Ran, facts: AttemptRow["facts"] = {}) {
+async function recordOf(terms: Terms, { wallMs, elapsed }: Ran, facts: AttemptRow["facts"] = {}, changes: Partial<AttemptRow> = {}) {
   const id = { jobId: terms.job.jobId as JobId, replica: 0 };
   const job: JobRow = { ...id, terms, matchedAt: MATCHED_AT, droppedAt: null, chain: "active" };
   const startedAt = MATCHED_AT * 1000;
@@ -34,6 +34,7 @@ async function recordOf(terms: Terms, { wallMs, elapsed }: Ran, facts: AttemptRo
       exitCode: 0,
       ...facts,
     },
+    ...changes,
   };
   return await signResult(job, attempt, { self, deployment, policyHash });
 }
@@ -53,6 +54,12 @@ describe("signResult", () => {
     expect(claim.charge).to.equal(chargeOfDown(terms(), 7));
     expect(result.usage.wallMs).to.equal(3_600_000);
     expect((await recordOf(terms(), { wallMs: 5000, elapsed: -3 })).claim.charge).to.equal(chargeOfDown(terms(), 0));
+  });
+
+  it("charges no time for a run that this node lost, and says how long it was all the same", async () => {
+    const { result, claim } = await recordOf(terms(), { wallMs: 2999, elapsed: 10 }, {}, { outcome: "lost" });
+    expect(claim.charge).to.equal(chargeOfDown(terms(), 0));
+    expect(result.usage.wallMs).to.equal(2999);
   });
 
   it("never claims more than the market allows, whatever was metered", async () => {

@@ -37,7 +37,12 @@ describe("collectAttempt", function () {
   });
 
   /** The store adds outputs only when `add` lets it. */
-  const collect = (now: () => number, add: (signal: AbortSignal) => Promise<void>, spec = aSpec({})) => {
+  const collect = (
+    now: () => number,
+    add: (signal: AbortSignal) => Promise<void>,
+    spec = aSpec({}),
+    { since = 1100, ...changes }: { since?: number; [method: string]: unknown } = {},
+  ) => {
     const log = { path: join(dir, "log"), bytes: 6, truncated: false };
     const addPath: ContentStore["addPath"] = async (path, options) => {
       await add(options?.signal ?? context.signal);
@@ -52,6 +57,7 @@ describe("collectAttempt", function () {
       usage: async () => ({ wallMs: 1, cpuNs: 1n, peakBytes: 1 }),
       logs: async () => ({ stdout: log, stderr: log }),
       outputDir: async () => join(dir, "out"),
+      ...changes,
     };
     const tools = {
       content: { addPath, addBytes: content.addBytes.bind(content), pin },
@@ -63,7 +69,7 @@ describe("collectAttempt", function () {
       journal: { keep: () => {} },
     } as unknown as JobTools;
     const job = { jobId, replica: 0, matchedAt: 1000, terms } as unknown as JobRow;
-    const attempt = { jobId, replica: 0, attempt: 0, facts: { spec }, state: "exited" } as unknown as AttemptRow;
+    const attempt = { jobId, replica: 0, attempt: 0, facts: { spec }, state: "exited", since } as unknown as AttemptRow;
     return collectAttempt(job, attempt, tools, context);
   };
 
@@ -175,11 +181,57 @@ describe("collectAttempt", function () {
         await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
       },
     );
-    expect(change).to.deep.include({ state: "collected", outcome: "output-too-large" });
+    // Not the job's doing: nothing is said of the size of what it made.
+    expect(change).to.deep.include({ state: "collected", outcome: "lost" });
+    expect(change.message).to.equal(
+      "The command ended. Its outputs could not be collected before the result was due (OUTPUTS_NOT_COLLECTED).",
+    );
     expect(change.facts).to.not.have.property("outputs");
     expect(change.facts?.stdout).to.deep.include({ bytes: 6 });
     expect(readdirSync(join(dir, "staging")).flatMap((name) => readdirSync(join(dir, "staging", name)))).to.deep.equal(
       [],
     );
+  });
+
+  describe("on a machine where something fails", () => {
+    const fine = async () => {};
+    const fails = async () => {
+      throw new Error("ENOSPC: no space left on device, write");
+    };
+    const failure = (now: number, add: typeof fine, changes = {}) =>
+      collect(() => now, add, undefined, changes).catch((error: Error) => error.message);
+
+    for (const [what, broken] of [
+      ["outputs", [fails]],
+      ["usage", [fine, { usage: fails }]],
+      ["logs", [fine, { logs: fails }]],
+    ] as [string, [typeof fine, object?]][]) {
+      it(`tries again to get the ${what} until the result is due`, async () => {
+        expect(await failure(1100, ...broken)).to.match(/^ENOSPC/);
+        expect(await failure(1370, ...broken)).to.match(/^ENOSPC/);
+        expect(await failure(1371, ...broken)).to.have.property("state", "collected");
+      });
+    }
+
+    it("reports a run whose usage and logs it cannot tell with its outputs, and charges no time", async () => {
+      const change = await collect(() => 1371, fine, undefined, { usage: fails, logs: fails });
+      expect(change).to.deep.include({ outcome: "exited", message: "" });
+      expect(change.facts).to.deep.include({ exitCode: 0 });
+      expect(change.facts?.outputs).to.deep.include({ files: 1 });
+      for (const left of ["usage", "stdout", "stderr"]) expect(change.facts).to.not.have.property(left);
+    });
+
+    it("keeps how a run ended that did not end by itself, and says that the outputs are missing", async () => {
+      const inspect = async () => ({ phase: "exited", exitCode: 137, timedOut: true });
+      const change = await collect(() => 1371, fails, undefined, { inspect });
+      expect(change.outcome).to.equal("timed-out");
+      expect(change.message).to.match(/was stopped\. .*OUTPUTS_NOT_COLLECTED/);
+    });
+
+    it("tries more than once for a run that ended when its result was due already", async () => {
+      const late = (now: number) => failure(now, fails, { since: 1380 });
+      expect(await late(1390)).to.match(/^ENOSPC/);
+      expect(await late(1391)).to.have.property("outcome", "lost");
+    });
   });
 });

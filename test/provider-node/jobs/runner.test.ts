@@ -1,4 +1,4 @@
-import { type JobId, jobMarketAbi, MODE, type Request, termsOf } from "@berth/protocol";
+import { type JobId, jobMarketAbi, MarketError, MODE, type Request, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import { decodeFunctionData, type Hex } from "viem";
@@ -7,6 +7,7 @@ import { createRunner } from "../../../provider-node/src/jobs/runner.ts";
 import { createJournal, insertJob, type Journal } from "../../../provider-node/src/store/journal.ts";
 import { openDatabase } from "../../../provider-node/src/store/open.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
+import { aSpec } from "../../support/specs.ts";
 
 const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
 const MATCHED_AT = 1000;
@@ -24,6 +25,7 @@ describe("the runner, with a lease that nobody offered", () => {
     const id = { jobId: terms.job.jobId as JobId, replica: 0 };
     const database = openDatabase(":memory:");
     insertJob(database.db, { ...id, terms, matchedAt: MATCHED_AT });
+    database.db.prepare("INSERT INTO blocks VALUES (1, '0x01', ?)").run(now);
     database.db.prepare("INSERT INTO replica_events VALUES (1, 0, ?, 0, 'active')").run(id.jobId);
     const journal = createJournal(database);
     journal.begin({ ...id, attempt: 0 }, { state: "matched" }, MATCHED_AT);
@@ -67,5 +69,71 @@ describe("the runner, with a lease that nobody offered", () => {
 
   it("does nothing for it when that is too late", async () => {
     expect(await run(MATCHED_AT + 31, "cleaned")).to.deep.equal({ state: "cleaned", calls: [] });
+  });
+});
+
+describe("the runner, with a container that does not start", () => {
+  const startBy = MATCHED_AT + 60;
+
+  /** What becomes of a run of which every start fails with `error`; the clock moves on by 10 s at each. */
+  async function run(error: Error): Promise<{ starts: number; outcome?: string | null; message?: string }> {
+    const stop = new AbortController();
+    const terms = termsOf(domain, aRequest({ submitWindow: 400 }), anOffer(), 0);
+    const id = { jobId: terms.job.jobId as JobId, replica: 0 };
+    const database = openDatabase(":memory:");
+    insertJob(database.db, { ...id, terms, matchedAt: MATCHED_AT });
+    database.db.prepare("INSERT INTO replica_events VALUES (1, 0, ?, 0, 'active')").run(id.jobId);
+    const journal = createJournal(database);
+    const spec = aSpec({ timeouts: { ...aSpec({}).timeouts, startSeconds: startBy - MATCHED_AT } });
+    journal.begin({ ...id, attempt: 0 }, { state: "running", facts: { spec } }, MATCHED_AT);
+
+    const done = Promise.withResolvers<{ outcome?: string | null; message?: string }>();
+    const watched: Journal = {
+      ...journal,
+      change(row, change, at) {
+        if (change.state !== "collected") return journal.change(row, change, at);
+        stop.abort();
+        done.resolve(change);
+        return journal.change(row, change, at);
+      },
+    };
+    let starts = 0;
+    const engine = {
+      inspect: async () => ({ phase: "created" }),
+      start: async () => {
+        starts += 1;
+        runner.poke(); // it need not wait for the next try
+        throw error;
+      },
+    };
+    const now = () => MATCHED_AT + 10 * starts;
+    const about = { self: { runId: "test" }, deployment: domain, stagingDir: "/nowhere", now };
+    const outbox = { get: async () => undefined };
+    const tools = { ...about, database, journal: watched, outbox, machine: { engine } } as unknown as JobTools;
+    const runner = createRunner(tools, { signal: stop.signal, log: pino({ level: "silent" }) });
+    runner.poke();
+    const { outcome, message } = await done.promise;
+    await runner.idle();
+    database.close();
+    return { starts, ...(outcome !== undefined && { outcome }), ...(message !== undefined && { message }) };
+  }
+
+  it("tries again for as long as the job may start, and blames itself then, with no word of its own machine", async () => {
+    const full = "Starting the container failed: Error: write /var/lib/berth/x: no space left on device.";
+    for (const code of ["ENGINE_FAILED", "ENGINE_CREATE_FAILED"]) {
+      expect(await run(new MarketError(code, full, { retryable: true }))).to.deep.equal({
+        starts: 7, // the last at 60 s
+        outcome: "cancelled",
+        message: `The job could not be started within its startSeconds (${code}).`,
+      });
+    }
+    expect((await run(new Error("EMFILE"))).message).to.match(/\(INTERNAL\)\.$/);
+  });
+
+  it("says at once that the spec is the reason where no node could start it", async () => {
+    const error = new MarketError("ENGINE_FAILED", 'Starting the attempt failed: the image has no folder "/no".');
+    const { starts, outcome, message } = await run(error);
+    expect({ starts, outcome }).to.deep.equal({ starts: 1, outcome: "spec-invalid" });
+    expect(message).to.match(/\(WORKDIR_MISSING\)\.$/);
   });
 });
