@@ -49,7 +49,7 @@ async function init(config: Config): Promise<InitAnswer> {
   const { publicKey } = await loadOrCreateKey(wgKeyFileOf(config));
   const configFile = join(config.dataDir, "config.yaml");
   const madeConfig = !existsSync(configFile);
-  if (madeConfig) writeFileSync(configFile, template(config), { flag: "wx", mode: 0o644 });
+  if (madeConfig) writeFileSync(configFile, template(config), { flag: "wx", mode: 0o600 });
   return {
     dataDir: config.dataDir,
     configFile,

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -21,6 +21,7 @@ export function openJournalFile(dataDir: string): Database {
 
 /** Opens the journal at `path`; `:memory:` for tests. `asIs`: its tables stay those of the node that may be running. */
 export function openDatabase(path: string, options: { readOnly?: boolean; asIs?: boolean } = {}): Database {
+  if (options.readOnly !== true && path !== ":memory:") ownOnly(path);
   const db = new DatabaseSync(path, { timeout: 5000, readOnly: options.readOnly ?? false });
   if (options.readOnly !== true) {
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
@@ -48,6 +49,13 @@ export function openDatabase(path: string, options: { readOnly?: boolean; asIs?:
   };
 }
 
+/** Makes a database, or what there is of it, one that its owner alone can open: it holds what jobs were told. */
+function ownOnly(path: string): void {
+  // SQLite gives the files beside it the same mode. One that exists is not opened: closing it would let go of its locks.
+  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) if (existsSync(file)) chmodSync(file, 0o600);
+}
+
 /** Held as long as the process lives: the kernel lets go of it after a kill -9 too. */
 export interface NodeLock {
   release(): void;
@@ -57,6 +65,7 @@ export interface NodeLock {
 export function lockDataFolder(dataDir: string): NodeLock {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const pidFile = join(dataDir, "node.pid");
+  ownOnly(join(dataDir, "node.lock")); // who can read it could hold it
   const db = new DatabaseSync(join(dataDir, "node.lock"), { timeout: 0 });
   try {
     db.exec("BEGIN EXCLUSIVE");
