@@ -2,6 +2,7 @@ export type { LogsEnd } from "@berth/protocol";
 export { addInputs, type InputSource, parseInput } from "./actions/add-inputs.ts";
 export { buildRequest, type RequestOptions } from "./actions/build-request.ts";
 export { buildSpec, type SpecOptions, traitsOf } from "./actions/build-spec.ts";
+export { type Agreement, compareResults } from "./actions/compare-results.ts";
 export { blindTerms, type Estimate, estimate, type Wishes } from "./actions/estimate.ts";
 export { type FetchedResult, fetchResult } from "./actions/fetch-result.ts";
 export { type FollowOptions, followLogs, type LogPlace } from "./actions/follow-logs.ts";
@@ -22,7 +23,7 @@ export {
 } from "./actions/run-job.ts";
 export { type Enclosed, postRequest, signRequest } from "./actions/send-request.ts";
 export { approve, cancel, finalize } from "./actions/settle.ts";
-export type { OnOutput } from "./actions/tail-run.ts";
+export type { OnOutput, OutputSource } from "./actions/tail-run.ts";
 export { type Verification, type VerifyOptions, verifyJob } from "./actions/verify-job.ts";
 export { type Ordered, type WatchTimes, watchJob } from "./actions/watch-job.ts";
 export type { ReplicaState } from "./chain-reads.ts";

@@ -39,6 +39,41 @@ describe("a requester's choices", function () {
     },
   );
 
+  it("two replicas: each is shown, fetched, verified and paid, and they are compared", async () => {
+    const out = join(market.folder, "replicas");
+    const script = "echo begun; sleep 2; echo same > /out/file";
+    const ended = await berth(
+      ...([
+        market,
+        "run",
+        image,
+        ...small,
+        "--replicas",
+        "2",
+        "--follow",
+        "--out",
+        out,
+        "--",
+        "sh",
+        "-c",
+        script,
+      ] as const),
+    );
+    expect(ended.exitCode, ended.stderr).to.equal(0);
+    const { replicas, agreement } = ended.json as RunReport;
+    expect(replicas.map(({ state, exitCode }) => ({ state, exitCode }))).to.deep.equal([
+      { state: "settled", exitCode: 0 },
+      { state: "settled", exitCode: 0 },
+    ]);
+    expect(new Set(replicas.map(({ operator }) => operator)).size).to.equal(2);
+    for (const replica of [0, 1]) {
+      expect(await readFile(join(out, String(replica), "file"), "utf8")).to.equal("same\n");
+      expect(ended.stderr).to.match(new RegExp(`${replica} stdout +begun`));
+    }
+    expect(ended.stderr).to.include("all 2 replicas agree");
+    expect(agreement).to.deep.include({ missing: [], quorum: null });
+  });
+
   it("a GPU: nobody here has one, and the answer says so", async () => {
     const ended = await berth(market, "run", image, ...small, "--gpus", "1", "--gpu-model", "h100");
     expect(ended.exitCode, ended.stderr).to.equal(3);

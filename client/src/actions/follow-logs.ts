@@ -158,7 +158,8 @@ async function refusal(response: Response): Promise<MarketError> {
   if (code === "LOG_ACCESS_EXPIRED") return new MarketError("LOGS_SIGN_ANEW", detail, { retryable: true });
   return new MarketError("LOGS_REFUSED", `The node refused: ${printable(detail)}`, {
     ...(hint ? { hint: printable(hint) } : {}),
-    retryable: response.status >= 500 || response.status === 429,
+    // A node hears of its match some blocks after everybody else.
+    retryable: response.status >= 500 || response.status === 429 || code === "JOB_UNKNOWN",
   });
 }
 

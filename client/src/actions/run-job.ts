@@ -22,8 +22,9 @@ import { receiptOf, type Sent } from "../send.ts";
 import { addInputs, type InputSource } from "./add-inputs.ts";
 import { buildRequest } from "./build-request.ts";
 import { buildSpec, type SpecOptions } from "./build-spec.ts";
+import { type Agreement, agreementSentence } from "./compare-results.ts";
 import { blindTerms, type Estimate, estimate, type Wishes } from "./estimate.ts";
-import { entriesOf, fetchResult } from "./fetch-result.ts";
+import { entriesOf, type FetchedResult, fetchResult } from "./fetch-result.ts";
 import { fund } from "./fund.ts";
 import { getJob, type Job } from "./get-job.ts";
 import { listOffers } from "./list-offers.ts";
@@ -51,7 +52,7 @@ export interface FinishOptions {
   trust?: TrustAnchors | undefined;
   /** Pay as soon as every check passed. Default true. */
   approve?: boolean | undefined;
-  /** Gets what the first replica writes, while it runs: the node's word, signed for with the client's wallet. */
+  /** Gets what the replicas write, while they run: the nodes' word, signed for with the client's wallet. */
   onOutput?: OnOutput | undefined;
 }
 
@@ -96,12 +97,16 @@ export interface RunReport {
   transactions: { what: string; hash: string; gasUsed: string }[];
   phases: PhaseTime[];
   verification: { ok: boolean; checks: { name: string; ok: boolean; detail: string }[] };
+  /** Absent where only one replica was ordered. */
+  agreement?: Agreement;
+  /** Where there are several replicas, a folder of folders with their numbers. */
   outputs: string | null;
 }
 
 /**
  * One job from image to paid result: checks the image, finds an offer, deposits, orders, serves the content, waits,
  * fetches, verifies, exports the outputs, and pays only when every check passed. A result that does not verify is reported, not thrown.
+ * Of several replicas each stands for itself: those that verify are exported and paid.
  * Throws the errors of every action it is made of.
  */
 export async function runJob(client: Client, options: RunOptions, context: Context = {}): Promise<RunReport> {
@@ -191,12 +196,16 @@ async function finish(
   clock.add("pull", (times.running ?? times.ended) - matched);
   clock.add("run and publish", times.ended - (times.running ?? times.ended));
   assertDelivered(job);
-  const fetched = await clock.run("fetch", () => fetchResult(client, job, context));
-  for (const { record } of fetched) {
+  const isOne = job.order.replicas === 1;
+  const fetched = await clock.run("fetch", () =>
+    isOne ? fetchResult(client, job, context) : fetchReplicas(client, job, say, context),
+  );
+  for (const { replica, record } of fetched) {
     const code = record.exitCode === null ? "" : ` with code ${record.exitCode}`;
+    const who = isOne ? "" : `replica ${replica}: `;
     say(
       "fetch",
-      `result fetched: ${record.outcome}${code}, ${formatBytes(record.outputs?.bytes ?? 0)} of outputs`,
+      `${who}result fetched: ${record.outcome}${code}, ${formatBytes(record.outputs?.bytes ?? 0)} of outputs`,
       jobId,
     );
   }
@@ -209,19 +218,42 @@ async function finish(
       : `NOT verified: ${failed.map(({ name }) => name).join(", ")}`,
     jobId,
   );
+  const { agreement } = verification;
+  if (agreement !== null) say("verify", agreementSentence(agreement), jobId);
   // Paid only when the outputs are where they were asked for.
-  const outputs = verification.ok
-    ? await clock.run("export", () => exportOutputs(client, verification, options.out, context))
-    : null;
+  const good = { ...verification, replicas: verification.replicas.filter(({ ok }) => ok) };
+  const outputs =
+    good.replicas.length > 0
+      ? await clock.run("export", () => exportOutputs(client, good, options.out, context))
+      : null;
   if (outputs !== null) say("export", `outputs are in ${outputs}`, jobId);
-  const open = job.replicas.filter(({ state }) => hasOpenResult(state));
-  if (verification.ok && options.approve !== false && open.length > 0) {
+  const isGood = (replica: number) => good.replicas.some((each) => each.replica === replica);
+  const open = job.replicas.filter(({ replica, state }) => hasOpenResult(state) && isGood(replica));
+  if (options.approve !== false && open.length > 0) {
     await clock.run("approve", async () => {
       for (const replica of open) sent.push(await approveReplica(client, replica, context));
     });
     say("approve", "approved and settled", jobId);
   }
   return await report(client, jobId, verification, { phases: clock.times, sent, outputs }, context);
+}
+
+/** Brings in what can be had: one node that does not deliver its content must not keep back that of the others. */
+async function fetchReplicas(client: Client, job: Job, say: Say, context: Context): Promise<FetchedResult[]> {
+  const fetched: FetchedResult[] = [];
+  let trouble: unknown;
+  for (const one of job.replicas.filter(({ claim }) => claim !== null)) {
+    try {
+      fetched.push(...(await fetchResult(client, { ...job, replicas: [one] }, context)));
+    } catch (error) {
+      context.signal?.throwIfAborted();
+      if (!(error instanceof MarketError) || error.code.startsWith("RPC_")) throw error;
+      trouble ??= error;
+      say("fetch", `replica ${one.replica}: ${error.message}`, job.jobId);
+    }
+  }
+  if (fetched.length === 0) throw trouble;
+  return fetched;
 }
 
 type Say = (phase: Phase, message: string, jobId?: JobId) => void;
@@ -332,7 +364,7 @@ function assertDelivered({ jobId, replicas }: Job): void {
 /** Writes the outputs of all replicas; each into a folder of its own where there are several. */
 export async function exportOutputs(
   client: Client,
-  { replicas }: Verification,
+  { replicas, ordered }: Verification,
   out: string | undefined,
   { signal }: Context,
 ): Promise<string | null> {
@@ -340,7 +372,7 @@ export async function exportOutputs(
   for (const { replica, record } of replicas) {
     const { outputs } = record ?? {};
     if (outputs === null || outputs === undefined) continue;
-    const target = replicas.length === 1 ? out : join(out, String(replica));
+    const target = ordered === 1 ? out : join(out, String(replica));
     const bounds = { maxBytes: outputs.bytes, maxEntries: entriesOf(outputs.files) };
     await client.store.exportTo(outputs.cid, target, { ...bounds, signal });
   }
@@ -358,7 +390,7 @@ async function report(
   const records = new Map(verification.replicas.map(({ replica, record }) => [replica, record]));
   const transactions = sent.filter(({ what }) => what !== "approve").map(asLine);
   const others = job.replicas.flatMap(({ replica, transactions: own }) => {
-    const name = job.replicas.length > 1 ? ` ${replica}` : "";
+    const name = job.order.replicas > 1 ? ` ${replica}` : "";
     return [["match", own.matched] as const, [`submit${name}`, own.submitted] as const];
   });
   const seen = new Set(sent.map(({ hash }) => hash));
@@ -377,7 +409,7 @@ async function report(
         operator,
         index,
         state,
-        outcome: record?.outcome ?? reason ?? "unknown",
+        outcome: record?.outcome ?? reason ?? (claim === null ? "no-result" : "unknown"),
         exitCode: record?.exitCode ?? null,
         charge: String(charge ?? claim?.charge ?? 0n),
         outputsCid: record?.outputs?.cid ?? null,
@@ -387,6 +419,7 @@ async function report(
     transactions,
     phases,
     verification: { ok: verification.ok, checks: verification.checks },
+    ...(verification.agreement === null ? {} : { agreement: verification.agreement }),
     outputs,
   };
 }

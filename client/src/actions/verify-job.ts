@@ -22,6 +22,7 @@ import type { Check } from "../evidence/checks.ts";
 import { type EvidenceResult, type TrustAnchors, verifyEvidence } from "../evidence/verify-evidence.ts";
 import { formatBytes, formatMoney, short } from "../format.ts";
 import { chargedSeconds, checkRun, neverRan } from "./check-run.ts";
+import { type Agreement, compareResults } from "./compare-results.ts";
 import {
   fetchPart,
   fetchRecord,
@@ -40,12 +41,19 @@ export interface Verification {
   /** Did every check pass? */
   ok: boolean;
   checks: Check[];
+  /** Those that have a result. */
   replicas: VerifiedReplica[];
+  /** How many were ordered. */
+  ordered: number;
+  /** What the results have in common; null where only one replica was ordered. */
+  agreement: Agreement | null;
 }
 
 /** What was read on the way. Trust it only where every check passed. */
 export interface VerifiedReplica {
   replica: number;
+  /** Did every check of this replica pass? */
+  ok: boolean;
   record: Result | undefined;
   evidence: EvidenceResult | undefined;
 }
@@ -77,11 +85,14 @@ export async function verifyJob(
   const replicas: VerifiedReplica[] = [];
   for (const replica of done) {
     const verified = await verifyReplica(client, job, replica, options, context);
-    const prefix = done.length > 1 ? `replica ${replica.replica}: ` : "";
+    const prefix = job.order.replicas > 1 ? `replica ${replica.replica}: ` : "";
     checks.push(...verified.checks.map((check) => ({ ...check, name: prefix + check.name })));
     replicas.push(verified);
   }
-  return { ok: checks.every(({ ok }) => ok), checks, replicas };
+  const { order } = job;
+  const verified = replicas.map(({ replica, ok, record }) => ({ replica, record: ok ? record : undefined }));
+  const agreement = order.replicas > 1 ? compareResults(order, verified) : null;
+  return { ok: checks.every(({ ok }) => ok), checks, replicas, ordered: order.replicas, agreement };
 }
 
 /** The checks of one replica. `job` may come from anywhere: it is compared with the chain's storage first. */
@@ -107,7 +118,9 @@ export async function verifyReplica(
   };
   let record: Result | undefined;
   let evidence: EvidenceResult | undefined;
-  const finished = () => ({ replica: replica.replica, record, evidence, checks });
+  const finished = () => {
+    return { replica: replica.replica, ok: checks.every(({ ok }) => ok), record, evidence, checks };
+  };
 
   const stored = await storedReplica(client, job.jobId, replica.replica);
   const sources = await sourcesOf(client, replica, context);

@@ -27,7 +27,8 @@ const EXPLAIN_MS = 10_000;
 const PATIENCE_MS = 5 * 60_000;
 
 /**
- * Waits until every replica has a result, or has ended without one. The chain's storage decides; the node's and the
+ * Waits until every replica has a result, or has ended without one; where some have one, those whose time is over are not
+ * waited for. The chain's storage decides; the node's and the
  * indexer's words only make the waiting readable.
  * Throws JOB_NOT_MATCHED (with the reasons), JOB_CANCELLED, JOB_NOT_DELIVERED.
  */
@@ -66,7 +67,13 @@ export async function watchJob(
         return { job: await getJob(client, jobId, context), times };
       }
       if (await tellPhases(job, states, say, signal)) times.running ??= elapsed();
-      await assertInTime(client, order, stored);
+      const late = await lateReplicas(client, order, stored);
+      for (const replica of late) if (order.replicas > 1) say("run", `replica ${replica}: no result within its time`);
+      if (late.length > 0 && states.every((state, replica) => isOver(state) || late.includes(replica))) {
+        if (!states.some(hasResult)) throw notDelivered();
+        times.ended = elapsed();
+        return { job: await getJob(client, jobId, context), times };
+      }
     } else {
       job = undefined; // not yet, or the block of the match is gone
       if (performance.now() > explainAt) {
@@ -109,7 +116,11 @@ function isMatched(state: ReplicaState): boolean {
 }
 
 function isOver(state: ReplicaState): boolean {
-  return hasOpenResult(state) || state === "disputed" || state === "settled" || state === "refunded";
+  return hasResult(state) || state === "refunded";
+}
+
+function hasResult(state: ReplicaState): boolean {
+  return hasOpenResult(state) || state === "disputed" || state === "settled";
 }
 
 type Say = (phase: "match" | "run", message: string, again?: boolean) => void;
@@ -126,8 +137,9 @@ function teller(jobId: JobId, { onProgress }: Context): Say {
 
 async function tellMatched(client: Client, job: Job, say: Say): Promise<void> {
   const token = await tokenAt(client, job.order.token);
-  for (const { operator, index, deposit } of job.replicas) {
-    say("match", `matched to node ${operator}/${index} for at most ${formatMoney(deposit, token)}`);
+  for (const { replica, operator, index, deposit } of job.replicas) {
+    const who = job.replicas.length > 1 ? `replica ${replica}: ` : "";
+    say("match", `${who}matched to node ${operator}/${index} for at most ${formatMoney(deposit, token)}`);
   }
 }
 
@@ -178,15 +190,20 @@ async function assertStillOpen(
 }
 
 /** A node that lets its window pass has lost: whoever waits can end it. */
-async function assertInTime(
+async function lateReplicas(
   client: Client,
   { mode, submitWindow }: Order,
   stored: readonly { state: ReplicaState; matchedAt: number }[],
-): Promise<void> {
-  const active = stored.find(({ state }) => state === "active");
-  if (active === undefined || mode !== MODE.batch) return;
-  if ((await chainNow(client)) <= active.matchedAt + submitWindow) return;
-  throw new MarketError("JOB_NOT_DELIVERED", "The node handed in no result within the time that both sides signed.", {
+): Promise<number[]> {
+  if (mode !== MODE.batch || !stored.some(({ state }) => state === "active")) return [];
+  const now = await chainNow(client);
+  return stored.flatMap(({ state, matchedAt }, replica) =>
+    state === "active" && now > matchedAt + submitWindow ? [replica] : [],
+  );
+}
+
+function notDelivered(): MarketError {
+  return new MarketError("JOB_NOT_DELIVERED", "The node handed in no result within the time that both sides signed.", {
     hint: "`berth finalize JOB` returns the deposit, and part of the node's bond.",
   });
 }

@@ -1,4 +1,5 @@
 import { MODE, maskToTraits, type Offer, X18 } from "@berth/protocol";
+import { agreementSentence } from "../actions/compare-results.ts";
 import type { Job } from "../actions/get-job.ts";
 import type { RunReport } from "../actions/run-job.ts";
 import { bytes32ToText, formatMoney, formatSeconds, type TokenInfo } from "../format.ts";
@@ -7,8 +8,9 @@ import { checkLines, table } from "./output.ts";
 
 /** A finished run as text. */
 export function describeRun(report: RunReport, token: TokenInfo): string {
-  const { jobId, replicas, transactions, phases, verification, outputs } = report;
-  const facts = replicas.flatMap(({ operator, index, outcome, exitCode, state, charge, outputsCid }) => [
+  const { jobId, replicas, transactions, phases, verification, agreement, outputs } = report;
+  const facts = replicas.flatMap(({ operator, index, outcome, exitCode, state, charge, outputsCid }, replica) => [
+    ...(replicas.length > 1 ? [["replica", String(replica)]] : []),
     ["node", `${operator}/${index}`],
     ["outcome", exitCode === null ? outcome : `${outcome}, exit code ${exitCode}`],
     ["state", state],
@@ -16,7 +18,12 @@ export function describeRun(report: RunReport, token: TokenInfo): string {
     ["outputs", outputsCid ?? "none"],
   ]);
   const sections = [
-    table([["job", jobId], ...facts, ...(outputs === null ? [] : [["folder", outputs]])]),
+    table([
+      ["job", jobId],
+      ...facts,
+      ...(agreement === undefined ? [] : [["agreement", agreementSentence(agreement)]]),
+      ...(outputs === null ? [] : [["folder", outputs]]),
+    ]),
     table(
       transactions.map(({ what, hash, gasUsed }) => [what, hash, gasUsed]),
       ["transaction", "hash", "gas"],

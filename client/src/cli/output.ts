@@ -66,12 +66,15 @@ export function progressPrinter(quiet: boolean): (event: ProgressEvent) => void 
   };
 }
 
-/** Writes what a job writes to stderr, line by line, under the progress. */
+/** Writes what a job writes to stderr, line by line, under the progress; of several replicas, with their numbers. */
 export function outputPrinter(): OnOutput {
-  const rests = { stdout: lineReader(), stderr: lineReader() };
-  return (stream, bytes) => {
-    for (const line of rests[stream](bytes))
-      process.stderr.write(`${" ".repeat(11)}${pc.dim(stream.padEnd(8))}  ${printable(line)}\n`);
+  const readers = new Map<string, ReturnType<typeof lineReader>>();
+  return (stream, bytes, { replica, of }) => {
+    const name = of > 1 ? `${replica} ${stream}` : stream;
+    const read = readers.get(name) ?? lineReader();
+    readers.set(name, read);
+    for (const line of read(bytes))
+      process.stderr.write(`${" ".repeat(11)}${pc.dim(name.padEnd(8))}  ${printable(line)}\n`);
   };
 }
 

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { Command } from "commander";
+import { agreementSentence } from "../actions/compare-results.ts";
 import { fetchPart, fetchRecord, fetchResult, logPart, readRecord, sourcesOf } from "../actions/fetch-result.ts";
 import { followLogs, type LogPlace } from "../actions/follow-logs.ts";
 import { getJob } from "../actions/get-job.ts";
@@ -118,10 +119,11 @@ export function addVerify(program: Command, run: Runner): void {
     .action(async (id: string, _options, self: Command) => {
       await run(self.optsWithGlobals(), { withKey: false }, async ({ client, trust, context }) => {
         const jobId = parseJobId(id);
-        const { ok, checks } = await verifyJob(client, jobId, { trust }, context);
+        const { ok, checks, agreement } = await verifyJob(client, jobId, { trust }, context);
+        const lines = checkLines(checks);
         return {
-          json: { jobId, ok, checks },
-          text: checkLines(checks),
+          json: { jobId, ok, checks, ...(agreement === null ? {} : { agreement }) },
+          text: agreement === null ? lines : `${lines}\n\n${agreementSentence(agreement)}`,
           exitCode: ok ? exitCodes.ok : exitCodes.verification,
         };
       });

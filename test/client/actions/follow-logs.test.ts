@@ -109,6 +109,11 @@ describe("followLogs", () => {
     expect(text).to.equal("abc");
   });
 
+  it("waits for a node that has not heard of its match yet", async () => {
+    const { text } = await follow(refuse(404, "JOB_UNKNOWN"), (response) => stream(response, log(0, 0, "abc"), end()));
+    expect(text).to.equal("abc");
+  });
+
   it("believes no node that refuses, skips, floods, redirects or babbles", async () => {
     expect(await codeOf(refuse(403, "LOG_ACCESS_DENIED"))).to.equal("LOGS_REFUSED");
     expect(await codeOf((response) => stream(response, log(0, 5, "abc")))).to.equal("LOGS_INVALID");

@@ -45,18 +45,24 @@ export interface Ordered {
   operators?: Address[];
 }
 
-/** Everything that surrounds a requester: a chain with the market on it, and one node that the test plays by hand. */
-export interface TestMarket {
+/** A node that the test plays by hand. */
+export interface PlayedNode {
+  operator: PrivateKeyAccount;
+  hotKey: PrivateKeyAccount;
+  offer: Offer;
+  offerSignature: Hex;
+}
+
+/** Everything that surrounds a requester: a chain with the market on it, and nodes that the test plays by hand. */
+export interface TestMarket extends PlayedNode {
   anvil: Anvil;
   deployment: Deployment;
   requester: PrivateKeyAccount;
-  operator: PrivateKeyAccount;
-  hotKey: PrivateKeyAccount;
-  /** Content of the node, and the gateway that the registry names. */
+  /** Each of its own operator; the first one is the market's own members. */
+  nodes: PlayedNode[];
+  /** Content of the nodes, and the gateway that the registry names. */
   store: ContentStore;
   gateway: Gateway;
-  offer: Offer;
-  offerSignature: Hex;
   indexerUrl: string;
   /** Called by the order book with every signed request. Set it to play the node. */
   onRequest: ((ordered: Ordered) => Promise<void>) | undefined;
@@ -69,28 +75,31 @@ export interface TestMarket {
   ): Promise<Client>;
   /** Sends a call and waits until it is mined. */
   write(from: PrivateKeyAccount, to: Address, abi: Abi, functionName: string, args: readonly unknown[]): Promise<Hex>;
-  /** Matches a request to the node's offer. */
+  /** Matches a request to the nodes' offers, one for each replica. */
   match(request: Request, signature: Hex, proofs?: Hex[][]): Promise<Hex>;
   close(): Promise<void>;
 }
 
 const WG_KEY: Hex = `0x${"42".repeat(32)}`;
 
-export async function testMarket(): Promise<TestMarket> {
+export async function testMarket({ nodes = 1 } = {}): Promise<TestMarket> {
   const anvil = await startAnvil();
   const undo: (() => Promise<unknown>)[] = [() => anvil.stop()];
   try {
-    return await build(anvil, undo);
+    return await build(anvil, undo, nodes);
   } catch (error) {
     for (const step of undo.reverse()) await step();
     throw error;
   }
 }
 
-async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<TestMarket> {
+async function build(anvil: Anvil, undo: (() => Promise<unknown>)[], count: number): Promise<TestMarket> {
   const [deployer, requester, operator] = anvil.accounts;
-  const hotKey = privateKeyToAccount(generatePrivateKey());
-  await anvil.call("anvil_setBalance", [hotKey.address, `0x${parseEther("100").toString(16)}`]);
+  const funded = async () => {
+    const account = privateKeyToAccount(generatePrivateKey());
+    await anvil.call("anvil_setBalance", [account.address, `0x${parseEther("100").toString(16)}`]);
+    return account;
+  };
   const chain = defineChain({
     id: 31337,
     name: "test",
@@ -136,24 +145,7 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
   const gateway = await startGateway({ store, host: "127.0.0.1", port: 0, log: silent });
   undo.push(() => gateway.close());
 
-  for (const to of [requester, operator])
-    await write(deployer, token, testTokenAbi, "mint", [to.address, 1000n * TOKEN]);
-  await write(operator, token, testTokenAbi, "approve", [staking, 500n * TOKEN]);
-  await write(operator, staking, providerStakingAbi, "stake", [operator.address, token, 500n * TOKEN]);
-  const profile = {
-    index: 0,
-    key: hotKey.address,
-    wgKey: WG_KEY,
-    salt: 0n,
-    validTo: 4_000_000_000,
-    wgEndpoint: "",
-    contentUrl: gateway.url,
-    profileCid: "",
-  };
-  const proof = await hotKey.signTypedData(
-    nodeKeyTypedData({ chainId: 31337, registry: identity }, { operator: operator.address, index: 0, wgKey: WG_KEY }),
-  );
-  await write(operator, identity, identityRegistryAbi, "publishNode", [operator.address, profile, proof]);
+  await write(deployer, token, testTokenAbi, "mint", [requester.address, 1000n * TOKEN]);
   const limits: NodeLimits = {
     maxBond: 100n * TOKEN,
     maxActive: 100,
@@ -162,22 +154,43 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
     diskMiB: 1_000_000,
     gpus: 0,
   };
-  await write(operator, market, jobMarketAbi, "setNodeLimits", [operator.address, 0, limits]);
-  await write(operator, market, jobMarketAbi, "setAccepted", [operator.address, [token], true]);
-  const offer = offerOf(deployment, operator);
   const domain = { chainId: 31337, market: deployment.market };
-  const offerSignature = await hotKey.signTypedData(offerTypedData(domain, offer));
+  const register = async (operator: PrivateKeyAccount): Promise<PlayedNode> => {
+    const hotKey = await funded();
+    await write(deployer, token, testTokenAbi, "mint", [operator.address, 1000n * TOKEN]);
+    await write(operator, token, testTokenAbi, "approve", [staking, 500n * TOKEN]);
+    await write(operator, staking, providerStakingAbi, "stake", [operator.address, token, 500n * TOKEN]);
+    const profile = {
+      index: 0,
+      key: hotKey.address,
+      wgKey: WG_KEY,
+      salt: 0n,
+      validTo: 4_000_000_000,
+      wgEndpoint: "",
+      contentUrl: gateway.url,
+      profileCid: "",
+    };
+    const proof = await hotKey.signTypedData(
+      nodeKeyTypedData({ chainId: 31337, registry: identity }, { operator: operator.address, index: 0, wgKey: WG_KEY }),
+    );
+    await write(operator, identity, identityRegistryAbi, "publishNode", [operator.address, profile, proof]);
+    await write(operator, market, jobMarketAbi, "setNodeLimits", [operator.address, 0, limits]);
+    await write(operator, market, jobMarketAbi, "setAccepted", [operator.address, [token], true]);
+    const offer = offerOf(deployment, operator);
+    return { operator, hotKey, offer, offerSignature: await hotKey.signTypedData(offerTypedData(domain, offer)) };
+  };
+  const first = await register(operator);
+  const nodes = [first];
+  while (nodes.length < count) nodes.push(await register(await funded()));
 
   const made: TestMarket = {
     anvil,
     deployment,
     requester,
-    operator,
-    hotKey,
+    ...first,
+    nodes,
     store,
     gateway,
-    offer,
-    offerSignature,
     indexerUrl: "",
     onRequest: undefined,
     explanation: undefined,
@@ -193,15 +206,15 @@ async function build(anvil: Anvil, undo: (() => Promise<unknown>)[]): Promise<Te
         request,
         signature,
         "0x",
-        [offer],
-        [offerSignature],
+        nodes.slice(0, request.replicas).map(({ offer }) => offer),
+        nodes.slice(0, request.replicas).map(({ offerSignature }) => offerSignature),
         proofs,
       ]),
     async close() {
       for (const step of undo.splice(0).reverse()) await step();
     },
   };
-  const book = await orderBook(made, { offer, offerHash: offerHashOf(domain, offer), signature: offerSignature });
+  const book = await orderBook(made);
   made.indexerUrl = book.url;
   undo.push(book.close);
   return made;
@@ -242,7 +255,11 @@ function offerOf(deployment: Deployment, operator: PrivateKeyAccount): Offer {
 }
 
 /** The few answers of an indexer that a client needs. */
-async function orderBook(market: TestMarket, listed: { offer: Offer; offerHash: Hex; signature: Hex }) {
+async function orderBook(market: TestMarket) {
+  const domain = { chainId: 31337, market: market.deployment.market };
+  const items = market.nodes.map(({ offer, offerSignature: signature }) => {
+    return { offer: orderToJson(offer), offerHash: offerHashOf(domain, offer), signature };
+  });
   const requests = new Map<string, Request>();
   const server = createServer((incoming, response) => {
     const answer = (status: number, value: unknown) => {
@@ -251,7 +268,7 @@ async function orderBook(market: TestMarket, listed: { offer: Offer; offerHash: 
     void (async () => {
       const { pathname } = new URL(incoming.url ?? "/", "http://x");
       if (pathname === "/offers") {
-        return answer(200, { items: [{ ...listed, offer: orderToJson(listed.offer) }], nextCursor: null });
+        return answer(200, { items, nextCursor: null });
       }
       if (incoming.method === "POST" && pathname === "/requests") {
         const chunks: Buffer[] = [];
