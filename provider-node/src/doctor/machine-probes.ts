@@ -59,7 +59,7 @@ function diskProbe(dataDir: string, minFreeBytes: number): Probe {
   const ok = free >= minFreeBytes;
   return {
     name: "disk free",
-    capability: "container",
+    capability: "disk",
     ok,
     detail: `${(free / GIB).toFixed(1)} GiB free in ${dataDir}`,
     ...(ok ? {} : { fix: `Free at least ${(minFreeBytes / GIB).toFixed(1)} GiB, or move the data folder.` }),

@@ -24,8 +24,8 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** No probe job may take longer. */
 const JOB_SECONDS = 20;
-/** How long a probe job may wait for a GPU of a cluster. */
-const GPU_PATIENCE_MS = 60_000;
+/** How long a probe job may wait for its start: a cluster may be full. */
+const START_PATIENCE_MS = 60_000;
 const MAX_IMAGE_BYTES = 64 * MIB;
 
 export interface ProbeOptions {
@@ -34,8 +34,8 @@ export interface ProbeOptions {
   engine: EngineConfig;
   /** GPUs to try. */
   gpus?: GpusConfig;
-  /** Bytes; default 2 GiB. */
-  minFreeBytes?: number;
+  /** The disk below which nothing new is taken. */
+  minFreeBytes: number;
 }
 
 /**
@@ -43,7 +43,7 @@ export interface ProbeOptions {
  * cannot run has failed; nothing is assumed. What it makes is gone when it returns.
  */
 export async function runProbes(options: ProbeOptions, context: Context): Promise<Probe[]> {
-  const { dataDir, engine, gpus = { devices: [], model: "" }, minFreeBytes = 2 * GIB } = options;
+  const { dataDir, engine, gpus = { devices: [], model: "" }, minFreeBytes } = options;
   const machine = await machineProbes({ dataDir, engine: engine.type, minFreeBytes }, context);
   await reapDeadProbes(dataDir, context);
   const home = join(dataDir, `doctor-${process.pid}`);
@@ -63,6 +63,8 @@ export function provenCapabilities(probes: readonly Probe[]): Capability[] {
 
 interface Bench {
   engine: Engine;
+  /** Jobs wait for their start behind others. */
+  isQueued: boolean;
   digest: string;
   context: Context;
 }
@@ -89,7 +91,7 @@ async function sandboxProbes(
     const { layoutDir, digest } = await buildProbeImage(join(dataDir, "image"), context);
     const refusal = await outcome(digestTrial(layoutDir, digest, context), context);
     await machine.importImage(layoutDir, digest, context, MAX_IMAGE_BYTES);
-    const bench = { engine, digest, context };
+    const bench = { engine, isQueued: config.type === "slurm", digest, context };
     const trials = [...jobTrials(bench), ...extraTrials(config, bench, gpus)];
     return [refusal, ...(await Promise.all(trials.map((trial) => outcome(trial, context))))];
   } catch (error) {
@@ -257,7 +259,7 @@ function partitionGpusTrial(bench: Bench, slurm: SlurmConfig, { devices }: GpusC
         if (files === "") return { ok: false, detail: "a job that has a GPU finds no device file of it" };
         return { ok: true, detail: `one of ${gpus}: a job has ${files}` };
       };
-      return await job(bench, "gpu", OWN_DEVICES, judge, { gpus: 1, patienceMs: GPU_PATIENCE_MS });
+      return await job(bench, "gpu", OWN_DEVICES, judge, { gpus: 1 });
     },
   };
 }
@@ -304,18 +306,16 @@ interface JobOptions {
   gpuDevices?: readonly string[];
   /** As many as `gpuDevices`, where those are named. */
   gpus?: number;
-  /** How long it may wait for its start. */
-  patienceMs?: number;
 }
 
 async function job(
-  { engine, digest, context }: Bench,
+  { engine, isQueued, digest, context }: Bench,
   name: string,
   script: string,
   judge: (state: AttemptState, stdout: () => string, outputDir: string) => Promise<Verdict>,
   options: JobOptions = {},
 ): Promise<Verdict> {
-  const { memoryMiB = 32, isolation, gpuDevices = [], gpus = gpuDevices.length, patienceMs } = options;
+  const { memoryMiB = 32, isolation, gpuDevices = [], gpus = gpuDevices.length } = options;
   const spec: AttemptSpec = {
     name: `doctor-${name}-${process.pid}`,
     jobId: "doctor",
@@ -334,9 +334,11 @@ async function job(
     ...(gpuDevices.length > 0 && { gpuDevices }),
   };
   await engine.prepare(spec, context);
-  if (!(await hasStarted(engine, spec.name, context, patienceMs))) {
+  if (!(await hasStarted(engine, spec.name, START_PATIENCE_MS, context))) {
     await engine.cleanup(spec.name, context);
-    return { ok: false, isUntried: true, detail: `nothing was free for it in ${(patienceMs ?? 0) / 1000} s` };
+    const seconds = START_PATIENCE_MS / 1000;
+    if (isQueued) return { ok: false, isUntried: true, detail: `nothing was free for it in ${seconds} s` };
+    return { ok: false, detail: `it was not started in ${seconds} s` };
   }
   const state = await engine.wait(spec.name, context);
   const { stdout } = await engine.logs(spec.name, context);
@@ -350,15 +352,19 @@ async function job(
 }
 
 /** False: its time to wait was over first. */
-async function hasStarted(engine: Engine, name: string, context: Context, patienceMs?: number): Promise<boolean> {
-  const patience = patienceMs === undefined ? undefined : AbortSignal.timeout(patienceMs);
-  const signal = patience === undefined ? context.signal : AbortSignal.any([context.signal, patience]);
+export async function hasStarted(
+  engine: Pick<Engine, "start">,
+  name: string,
+  patienceMs: number,
+  context: Context,
+): Promise<boolean> {
+  const patience = AbortSignal.timeout(patienceMs);
   try {
-    await engine.start(name, { ...context, signal });
+    await engine.start(name, { ...context, signal: AbortSignal.any([context.signal, patience]) });
     return true;
   } catch (error) {
     context.signal.throwIfAborted();
-    if (patience?.aborted) return false;
+    if (patience.aborted) return false;
     throw error;
   }
 }

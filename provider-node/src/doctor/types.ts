@@ -1,6 +1,8 @@
 /** What a probe proves. A node offers only what passed. */
 export type Capability =
   | "container"
+  /** Enough of the disk is free just now. */
+  | "disk"
   | "limits"
   | "network-none"
   | "output-limit"

@@ -57,7 +57,8 @@ export interface Diagnosis {
 export async function diagnose(config: Config, context: Context): Promise<Diagnosis> {
   const machine = await machineChecks(config, context);
   const others = [...accountChecks(config.images.registries), ...(await chainChecks(config, context))];
-  const ok = machine.proven.containers && others.every(({ status }) => status !== "fail");
+  const needed = machine.checks.filter(({ without }) => without === RUNNING_JOBS);
+  const ok = machine.proven.containers && [...needed, ...others].every(({ status }) => status !== "fail");
   return { checks: [...machine.checks, ...others], proven: machine.proven, ok };
 }
 
@@ -100,8 +101,8 @@ export async function machineChecks(
 /** @param before what an earlier check proved: it stays where this one finds out nothing either way */
 async function checkMachine(config: Config, before: Proven | undefined, context: Context): Promise<MachineDiagnosis> {
   const engine = await engineChecks(config, context);
-  const checks = engine.map(checkOf);
-  const containers = engine.length > 0 && engine.every(({ ok, capability }) => ok || EXTRAS.includes(capability));
+  const checks = engine.map((probe) => checkOf(probe, before));
+  const containers = containersIn(engine, before?.containers ?? false);
   const gvisor = containers && engine.some(({ ok, capability }) => ok && capability === "gvisor");
   const gpus = containers ? gpusIn(engine, before?.gpus ?? []) : [];
   const proven: Proven = { containers, mesh: false, gvisor, gpus, attestation: "none" };
@@ -126,6 +127,13 @@ async function checkMachine(config: Config, before: Proven | undefined, context:
   return { checks, proven };
 }
 
+/** Do the probes prove that jobs can be run? What was known `before` stays where one of them could not be tried. Pure. */
+export function containersIn(probes: readonly Probe[], before: boolean): boolean {
+  const fine = ({ ok, capability, isUntried = false }: Probe) =>
+    ok || EXTRAS.includes(capability) || (isUntried && before);
+  return probes.length > 0 && probes.every(fine);
+}
+
 /** The GPUs that the probes prove; those known `before` stay where none could be tried. Pure. */
 export function gpusIn(probes: readonly Probe[], before: readonly string[]): string[] {
   return probes.flatMap(({ ok, devices = [], isUntried }) => {
@@ -136,24 +144,29 @@ export function gpusIn(probes: readonly Probe[], before: readonly string[]): str
 
 async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
   try {
-    return await runProbes({ dataDir: config.dataDir, engine: config.engine, gpus: config.gpus }, context);
+    const { dataDir, engine, gpus, minFreeMiB } = config;
+    return await runProbes({ dataDir, engine, gpus, minFreeBytes: minFreeMiB * 2 ** 20 }, context);
   } catch (error) {
     context.signal.throwIfAborted();
-    const { detail, fix } = failedBy("engine", error, "running jobs");
+    const { detail, fix } = failedBy("engine", error, RUNNING_JOBS);
     return [{ name: "engine", capability: "container", ok: false, detail, ...(fix !== undefined && { fix }) }];
   }
 }
 
-/** What a node can be without. */
-const EXTRAS: readonly Capability[] = ["mesh", "gvisor", "gpu"];
+/** What a node can be without; how much of the disk is free, it looks at again before each offer and each job. */
+const EXTRAS: readonly Capability[] = ["mesh", "gvisor", "gpu", "disk"];
+const RUNNING_JOBS = "running jobs";
 
-function checkOf(probe: Probe): Check {
+function checkOf(probe: Probe, before: Proven | undefined): Check {
   if (probe.capability === "mesh") return fromProbe(probe, "mesh");
   if (probe.capability === "gpu") {
     const check = fromProbe(probe, "jobs with GPUs");
     return probe.isUntried ? { ...check, status: "warn" } : check;
   }
-  if (probe.capability !== "gvisor") return fromProbe(probe, "running jobs");
+  if (probe.capability !== "gvisor") {
+    const check = fromProbe(probe, RUNNING_JOBS);
+    return probe.isUntried && before?.containers ? { ...check, status: "warn" } : check;
+  }
   // Most machines have no gVisor, and lack nothing for that.
   const check = fromProbe(probe, "jobs in gVisor");
   return probe.ok ? check : { ...check, status: "warn" };

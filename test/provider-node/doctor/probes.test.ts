@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { provenCapabilities, runProbes } from "../../../provider-node/src/doctor/probes.ts";
+import { hasStarted, provenCapabilities, runProbes } from "../../../provider-node/src/doctor/probes.ts";
 import type { Probe } from "../../../provider-node/src/doctor/types.ts";
 import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
 import { quiet } from "../../support/engine.ts";
@@ -52,7 +52,28 @@ describe("runProbes", function () {
     const disk = probes.find(({ name }) => name === "disk free");
     expect(disk).to.have.property("ok", false);
     expect(disk?.fix).to.match(/^Free at least/);
-    expect(provenCapabilities(probes)).to.not.include("container");
+    expect(provenCapabilities(probes)).to.not.include("disk");
+  });
+});
+
+describe("hasStarted", () => {
+  const full = {
+    start: (_name: string, { signal }: { signal: AbortSignal }) =>
+      new Promise<void>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+  };
+
+  it("waits for a start no longer than it may", async () => {
+    expect(await hasStarted(full, "a", 1, quiet)).to.equal(false);
+    expect(await hasStarted({ start: async () => {} }, "a", 60_000, quiet)).to.equal(true);
+  });
+
+  it("passes on what a start fails with, and that the doctor was stopped", async () => {
+    const said = (error: Error) => error.message;
+    const broken = { start: () => Promise.reject(new Error("no runtime")) };
+    expect(await hasStarted(broken, "a", 60_000, quiet).catch(said)).to.equal("no runtime");
+    const stopped = { ...quiet, signal: AbortSignal.abort(new Error("stopped")) };
+    const start = async (_name: string, { signal }: { signal: AbortSignal }) => signal.throwIfAborted();
+    expect(await hasStarted({ start }, "a", 60_000, stopped).catch(said)).to.equal("stopped");
   });
 });
 
