@@ -5,14 +5,15 @@ import type { Express } from "express";
 export interface Place {
   host: string;
   port: number;
+  connectionsPerAddress?: number;
   settings: { host: string; port: string };
 }
 
 /** Serves `app` until it is closed. Throws PORT_TAKEN, ADDRESS_UNAVAILABLE. */
-export async function listen(app: Express, { host, port, settings }: Place): Promise<Listening> {
+export async function listen(app: Express, { settings, ...place }: Place): Promise<Listening> {
   const hints = {
     port: `Stop that program, or choose another port with ${settings.port}.`,
     host: `Choose an address of this machine with ${settings.host}, and a port above 1023 unless you are root.`,
   };
-  return await listenAt(app, { host, port, who: "The node", hints });
+  return await listenAt(app, { ...place, who: "The node", hints });
 }

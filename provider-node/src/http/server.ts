@@ -17,6 +17,7 @@ export interface PhaseAnswer extends Progress {
 export interface NodeServerOptions {
   host: string;
   port: number;
+  connectionsPerAddress: number;
   content: ContentStore;
   /** Why the node is not ready; empty when it is. */
   hindrances(): Hindrance[];
@@ -28,8 +29,9 @@ export interface NodeServerOptions {
 
 /** The node's address for the world: content by CID, and how its jobs stand. Throws PORT_TAKEN, ADDRESS_UNAVAILABLE. */
 export async function startNodeServer(options: NodeServerOptions): Promise<Listening> {
-  const { host, port } = options;
-  return await listen(createApp(options), { host, port, settings: { host: "--host", port: "--port" } });
+  const { host, port, connectionsPerAddress } = options;
+  const settings = { host: "--host", port: "--port" };
+  return await listen(createApp(options), { host, port, connectionsPerAddress, settings });
 }
 
 function createApp({ content, hindrances, phaseOf, logs, log }: NodeServerOptions): Express {

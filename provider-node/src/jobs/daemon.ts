@@ -121,6 +121,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   const server = await startNodeServer({
     host: config.http.host,
     port: config.http.port,
+    connectionsPerAddress: config.http.connectionsPerAddress,
     content,
     log,
     hindrances,
