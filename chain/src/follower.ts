@@ -37,6 +37,8 @@ export interface FollowOptions {
   store: FollowerStore;
   /** Called after a step was applied. */
   onBatch?: (step: FollowStep) => void;
+  /** Called with every head that is higher than those before it, or takes known blocks away; it has no confirmations yet. */
+  onHead?: (head: BlockHeader) => void;
   signal: AbortSignal;
   log: Logger;
   /** Wait between looks at the head, in milliseconds. */
@@ -79,7 +81,7 @@ const ANCESTORS_PER_CALL = 16;
  * height; errors and empty answers are unknowns that are asked again. Every step is awaited before the next is made.
  */
 export function followChain(options: FollowOptions): Follower {
-  const { rpc, addresses, fromBlock, confirmations, store, onBatch, signal, log } = options;
+  const { rpc, addresses, fromBlock, confirmations, store, onBatch, onHead, signal, log } = options;
   const { pollMs = 1000, maxRange = 2000, windowSize = 128, verifyBackfill = true } = options;
   const reader = createBlockReader(rpc, addresses, log);
   const alarm = createAlarm();
@@ -94,6 +96,7 @@ export function followChain(options: FollowOptions): Follower {
   const { promise: synced, resolve: markSynced } = Promise.withResolvers<void>();
   /** Known blocks, newest first. */
   let known: BlockRef[] = [];
+  let newest: BlockRef | undefined;
   let range = maxRange;
   /** In a row. */
   let failures = 0;
@@ -145,8 +148,12 @@ export function followChain(options: FollowOptions): Follower {
         rpc.rotate();
         return undefined;
       }
-      if (standing === "replaced") return { type: "rollback", to: await commonAncestor(head) };
+      if (standing === "replaced") {
+        noteHead(head, true);
+        return { type: "rollback", to: await commonAncestor(head) };
+      }
     }
+    noteHead(head);
     const next = cursor === undefined ? Math.min(fromBlock, Math.max(0, safe - windowSize)) : cursor.number + 1;
     status.lagBlocks = Math.max(0, safe - next + 1);
     if (next > safe) {
@@ -159,6 +166,14 @@ export function followChain(options: FollowOptions): Follower {
     const far = safe - next >= windowSize;
     const blocks = far ? await readFar(next, safe - windowSize) : await readNear(next, safe, head);
     return { type: "blocks", blocks, head: head.number, safe };
+  }
+
+  /** An RPC that is a block behind the one asked before says nothing new. */
+  function noteHead(head: BlockHeader, isOtherBranch = false): void {
+    const isHigher = newest === undefined || head.number > newest.number;
+    if (!isHigher && (!isOtherBranch || head.hash === newest?.hash)) return;
+    newest = head;
+    onHead?.(head);
   }
 
   async function compare(head: BlockHeader, cursor: BlockRef): Promise<"same" | "behind" | "replaced"> {

@@ -122,6 +122,27 @@ describe("followChain", () => {
     expect(follower.status()).to.include({ head: Number(number) + 3, lastError: null });
   });
 
+  it("tells of each newer head at once, of one that is behind not, and of that of another branch", async () => {
+    await mine(8);
+    const heads: { number: number; hash: Hex }[] = [];
+    const store = followerLog();
+    const follower = follow(store, { confirmations: 3, onHead: (seen) => heads.push(seen) });
+    await follower.synced;
+    const { number } = await head();
+    expect(heads.map((seen) => seen.number)).to.deep.equal([Number(number)]);
+    const old = await anvil.call("eth_getBlockByNumber", [`0x${(Number(number) - 1).toString(16)}`, false]);
+    proxy.lie = ({ params }) => (params[0] === "latest" ? { answer: old } : undefined);
+    await eventually("the older head is seen", () => follower.status().head === Number(number) - 1);
+    expect(heads).to.have.length(1);
+    proxy.lie = () => undefined;
+    await mine(1);
+    await eventually("the newer head is seen", () => heads.at(-1)?.number === Number(number) + 1);
+    expect(store.blocks.at(-1)?.number).to.be.at.most(Number(number) - 2);
+    await anvil.call("anvil_reorg", [6, []]);
+    const { hash } = await head();
+    await eventually("the other branch is seen", () => heads.at(-1)?.hash === hash);
+  });
+
   it("follows a reorganisation of 20 blocks, near the first block too", async () => {
     const store = followerLog();
     await ping(1);

@@ -11,6 +11,7 @@ import { openBlobFolder } from "../image/blobs.ts";
 import { freeAll } from "../jobs/gc.ts";
 import { openMachine } from "../jobs/open-machine.ts";
 import type { Context } from "../log.ts";
+import { blockTimeOf } from "../store/chain-store.ts";
 import { createJournal } from "../store/journal.ts";
 import { lockDataFolder, openJournalFile } from "../store/open.ts";
 import { bytesText, example, facts } from "./print.ts";
@@ -55,7 +56,7 @@ async function freeStopped(config: Config, context: Context): Promise<Freed> {
     const content = await openContent(config);
     const machine = await machineOrNone(config, context);
     try {
-      const now = () => Math.floor(Date.now() / 1000);
+      const now = () => blockTimeOf(database);
       const journal = createJournal(database);
       const folder = openBlobFolder(join(dataDir, "images", "blobs"));
       const blobs = { evict: () => folder.evict(0) };

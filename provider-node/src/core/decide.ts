@@ -2,7 +2,7 @@ import type { Action, Situation } from "./states.ts";
 
 /** How often a run that was lost is made again, where the spec allows it. */
 export const MAX_ATTEMPTS = 3;
-/** Seconds for which a match that a reorganisation took away may come back. */
+/** Seconds of the new branch in which a match that a reorganisation took away may come back. */
 export const DROPPED_GRACE_SECONDS = 120;
 /** Seconds for which the container of a final result stays, if the chain does not end the replica before. */
 export const KEEP_ENDED_SECONDS = 600;
@@ -13,10 +13,31 @@ const SUBMIT_RESERVE_SECONDS = 15;
 
 /**
  * The next action for one attempt. Pure. The chain is truth for obligation, the journal for progress, the engine for
- * liveness; what is `unknown` is waited for and never taken for gone.
+ * liveness; what is `unknown` is waited for and never taken for gone. What cannot be taken back is done only while the
+ * chain is followed, and an attempt is given up only once a block says that its time is over: a clock may be wrong, and a
+ * chain may stand still.
  */
 export function decide(situation: Situation): Action {
-  const { attempt, chain, now } = situation;
+  const action = next(situation);
+  return isFinal(action) && !situation.followed ? wait(LOOK_SECONDS) : action;
+}
+
+function isFinal(action: Action): boolean {
+  switch (action.do) {
+    case "enter":
+      return action.outcome !== undefined || action.state === "expired" || action.state === "cancelled";
+    case "decline":
+      return action.reason !== null;
+    case "retry":
+    case "clean":
+      return true;
+    default:
+      return false;
+  }
+}
+
+function next(situation: Situation): Action {
+  const { attempt, chain, now, blockTime } = situation;
   switch (attempt.state) {
     case "cleaned":
     case "retried":
@@ -24,13 +45,12 @@ export function decide(situation: Situation): Action {
     case "expired":
     case "cancelled":
       return { do: "clean" };
-    case "final":
-      return whenFinal(situation);
     case "declined":
       return whenDeclined(situation);
     default:
   }
   if (chain === "dropped") return whileDropped(situation);
+  if (attempt.state === "final") return whenFinal(situation);
   if (isEnded(situation)) {
     return attempt.state === "submitted" || attempt.state === "submitting"
       ? enter("final")
@@ -42,9 +62,10 @@ export function decide(situation: Situation): Action {
   // A result is owed.
   if (attempt.state === "submitted") return whenSubmitted(situation);
   if (attempt.state === "submitting") return whileSubmitting(situation);
-  if (now > attempt.submitBy) {
+  if (blockTime > attempt.submitBy) {
     return { do: "enter", state: "expired", message: "The submit window passed before there was a result." };
   }
+  if (now > attempt.submitBy) return wait(LOOK_SECONDS);
   return working(situation);
 }
 
@@ -113,8 +134,9 @@ function whileRunning({ attempt, engine, now }: Situation): Action {
 }
 
 /** No offer of this node takes leases. One that comes all the same is given back before it costs the bond. */
-function whenLeased({ attempt, now }: Situation): Action {
+function whenLeased({ attempt, now, blockTime }: Situation): Action {
   if (now <= attempt.acceptBy) return decline("lease", "This node serves no leases.");
+  if (blockTime <= attempt.acceptBy) return wait(LOOK_SECONDS);
   return { do: "enter", state: "expired", message: "This node serves no leases, and it was too late to decline." };
 }
 
@@ -133,11 +155,12 @@ function whenFinal(situation: Situation): Action {
 }
 
 /** The outbox owns the transaction: another is made only once it is known to have failed while a result is still owed. */
-function whileSubmitting({ attempt, transaction, now }: Situation): Action {
+function whileSubmitting({ attempt, transaction, now, blockTime }: Situation): Action {
   if (transaction === "mined") return enter("submitted");
   if (transaction === "none") return { do: "submit" };
   if (transaction === "pending") return wait(LOOK_SECONDS);
   if (now <= attempt.submitBy) return { do: "submit" };
+  if (blockTime <= attempt.submitBy) return wait(LOOK_SECONDS);
   return { do: "enter", state: "expired", message: "The result could not be put on chain in time." };
 }
 
@@ -148,18 +171,21 @@ function whenSubmitted({ transaction }: Situation): Action {
 
 /** The state is written before the refusal is in the outbox, so a crash can lose it; and it can come too late. */
 function whenDeclined(situation: Situation): Action {
-  const { attempt, chain, transaction, now } = situation;
-  if (isEnded(situation) || now > Math.max(attempt.acceptBy, attempt.submitBy)) return { do: "clean" };
+  const { attempt, chain, transaction, now, blockTime } = situation;
+  if (isEnded(situation) || blockTime > Math.max(attempt.acceptBy, attempt.submitBy)) return { do: "clean" };
   const isOwed = chain === "active";
   if (isOwed && transaction === "none" && now <= attempt.acceptBy) return { do: "decline", reason: null };
   if (isOwed && !attempt.isLease && (transaction === "none" || transaction === "failed")) return enter("fetching");
   return wait(LOOK_SECONDS);
 }
 
-/** A reorganisation may bring the same match again in another block, so work is kept for a while; nothing new begins. */
-function whileDropped({ attempt, droppedAt, now }: Situation): Action {
-  if (droppedAt === null || now - droppedAt <= DROPPED_GRACE_SECONDS) {
-    return attempt.state === "running" ? { do: "await-exit" } : wait(LOOK_SECONDS);
+/**
+ * A reorganisation may bring the same match again in another block, so work is kept until enough of the new branch was
+ * followed without it; nothing new begins.
+ */
+function whileDropped({ engine, droppedAt, blockTime }: Situation): Action {
+  if (droppedAt === null || blockTime - droppedAt <= DROPPED_GRACE_SECONDS) {
+    return engine === "running" ? { do: "await-exit" } : wait(LOOK_SECONDS);
   }
   return { do: "enter", state: "cancelled", message: "The block of the match is no longer on the chain." };
 }

@@ -81,6 +81,8 @@ export interface JobTools {
   vetoMatch?: VetoMatch;
   /** Counts content as it comes in. */
   intake?: Intake;
-  /** Unix seconds by the chain's clock. */
+  /** Does the node see the end of its chain just now? Absent: always. */
+  isFollowed?(): boolean;
+  /** Unix seconds by the chain's clock, as well as it can be told. */
   now(): number;
 }

@@ -111,8 +111,12 @@ export interface Situation {
   engine: EngineView;
   chain: ChainView;
   transaction: TransactionView;
-  /** Unix seconds by the chain's clock. */
+  /** Unix seconds by the chain's clock, as well as it can be told. */
   now: number;
+  /** Unix seconds of the newest followed block: all that lies before is past for certain, and what happened is known. */
+  blockTime: number;
+  /** Does the node see the end of its chain just now? Else what it knows may be out of date. */
+  followed: boolean;
   /** Unix seconds since when the match has been gone; null while it stands. */
   droppedAt: number | null;
   /** Can this node run jobs at all just now? */

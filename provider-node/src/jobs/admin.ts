@@ -5,6 +5,7 @@ import { readRegistration } from "../chain/registration.ts";
 import type { JobTools } from "../core/ports.ts";
 import { type LiveStatus, startAdminServer } from "../http/admin.ts";
 import type { Context } from "../log.ts";
+import { blockTimeOf } from "../store/chain-store.ts";
 import { freeAll } from "./gc.ts";
 import type { Offering } from "./offering.ts";
 import type { Runner } from "./runner.ts";
@@ -21,13 +22,21 @@ export interface AdminOptions {
 /** Lets this machine's owner look into the running node and ask things of it. Only its convenience depends on it. */
 export async function serveAdmin(options: AdminOptions, own: Context): Promise<{ close(): Promise<void> }> {
   const { dataDir, tools, offering, runner } = options;
-  const { self, journal, content, images, now } = tools;
+  const { self, database, journal, content, images } = tools;
   let freeing: ReturnType<typeof freeAll> | undefined;
   try {
     return await startAdminServer(dataDir, {
       live: () => liveStatus(options),
       gc() {
-        const targets = { dataDir, runId: self.runId, journal, content, machine: () => tools.machine, blobs: images, now };
+        const targets = {
+          dataDir,
+          runId: self.runId,
+          journal,
+          content,
+          machine: () => tools.machine,
+          blobs: images,
+          now: () => blockTimeOf(database),
+        };
         freeing ??= freeAll(targets, own).finally(() => {
           freeing = undefined;
         });

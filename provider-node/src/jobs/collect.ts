@@ -12,7 +12,7 @@ import { archiveOutputs, skippedLines } from "../output/archive.ts";
 import { type Collected, collectOutputs } from "../output/collect.ts";
 import { sealOnce } from "../output/seal.ts";
 import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
-import { boundedBy } from "./deadline.ts";
+import { boundedBy, isPast } from "./deadline.ts";
 import { keepArtifact } from "./keep.ts";
 import { machineOf, sealedDirOf, stagingOf } from "./prepare.ts";
 
@@ -99,10 +99,10 @@ async function orLeftOut<T>(
   context: Context,
 ): Promise<T | undefined> {
   const dueAt = Math.max(reportBy, Math.floor((endedAt + submitBy) / 2));
-  const isDue = tools.now() > dueAt;
+  const isDue = isPast(dueAt, tools);
   // A node that comes back late still has half of what is left.
   const until = Math.max(dueAt, Math.floor((tools.now() + submitBy) / 2));
-  using bounded = boundedBy(until, tools.now, context);
+  using bounded = boundedBy(until, tools, context);
   try {
     return await step(bounded.context);
   } catch (error) {

@@ -6,7 +6,7 @@ import { intentsOf } from "../chain/intents.ts";
 import { type Config, need, wgKeyFileOf } from "../config.ts";
 import { openContent } from "../content/open.ts";
 import { attemptName } from "../core/attempt-name.ts";
-import { chainTime, type Seen } from "../core/clock.ts";
+import { createClock, isFollowed } from "../core/clock.ts";
 import type { Self } from "../core/ports.ts";
 import { hindrancesOf } from "../core/readiness.ts";
 import { freeBytesOf } from "../disk.ts";
@@ -19,7 +19,7 @@ import { createFigures } from "../metrics/figures.ts";
 import { createHeld } from "../metrics/held.ts";
 import { createMetrics } from "../metrics/metrics.ts";
 import { startMetricsServer } from "../metrics/server.ts";
-import { createChainStore } from "../store/chain-store.ts";
+import { blockTimeOf, createChainStore } from "../store/chain-store.ts";
 import { isDraining } from "../store/drain.ts";
 import { readOffering } from "../store/offering-state.ts";
 import { serveAdmin } from "./admin.ts";
@@ -97,7 +97,9 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   const { rpc, deployment } = access;
   const operator = need(config, "operator");
   const me = { operator, index: config.index };
-  const chain = createChainStore({ database, journal, intentsOf: (block) => intentsOf(block, me, deployment) });
+  const clock = createClock(blockTimeOf(database));
+  const { now } = clock;
+  const chain = createChainStore({ database, journal, intentsOf: (block) => intentsOf(block, me, deployment), now });
   const content = await openContent(config);
   closers.push(() => content.close());
 
@@ -107,8 +109,6 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   let runner: Runner | undefined;
   let dealing: Dealing | undefined;
   let rechecking: Rechecking | undefined;
-  let seen: Seen | undefined;
-  const now = () => chainTime(Date.now(), seen);
   const intake = createIntake();
   const proof = createProof(log, () => taken?.current() !== undefined);
   const hindrances = () =>
@@ -171,6 +171,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   const { servesGvisor } = proof;
   const parts = {
     ...{ self, deployment, database, journal, chain, outbox, content, intake, servesGvisor, now },
+    isFollowed: () => isFollowed(following?.status()),
     get machine() {
       return engine.current();
     },
@@ -193,9 +194,8 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     pollMs: config.pollMs,
     signal,
     log,
-    onBatch: (step) => {
-      const last = step.type === "blocks" ? step.blocks.at(-1) : undefined;
-      if (last !== undefined) seen = { timestamp: last.timestamp, atMs: Date.now() };
+    onHead: ({ timestamp }) => clock.saw(timestamp),
+    onBatch: () => {
       wake();
       void membership.update();
       keys.look();
@@ -234,6 +234,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
   const ready = (async () => {
     await Promise.race([follower.synced, follower.done]);
     signal.throwIfAborted();
+    running.poke();
     const found = (diagnosis: MachineDiagnosis) => {
       proof.note(diagnosis);
       dealing?.offering.poke();
@@ -248,7 +249,8 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     const rechecks = startRechecking({ first, check, everyMs: config.recheckSeconds * 1000, onFound: found }, own);
     rechecking = rechecks;
     closers.push(() => rechecks.done);
-    scheduleGc(config, { content, machine: engine.current, blobs: tools.images, now }, own);
+    const kept = { content, machine: engine.current, blobs: tools.images, now: () => blockTimeOf(database) };
+    scheduleGc(config, kept, own);
     isReady = true;
     wake();
   })();

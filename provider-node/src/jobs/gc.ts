@@ -16,7 +16,7 @@ export interface Caches {
   machine(): Pick<Machine, "evictImages"> | undefined;
   /** Blobs that images were fetched as. */
   blobs: { evict(tight: boolean): Promise<number> };
-  /** Unix seconds by the chain's clock. */
+  /** Unix seconds that are past for certain: a clock that is set wrong must not end anybody's retention. */
   now(): number;
 }
 

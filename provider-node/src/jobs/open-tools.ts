@@ -15,7 +15,17 @@ import { fetchSpec } from "./prepare.ts";
 export type NodeParts = Required<
   Pick<
     JobTools,
-    "self" | "deployment" | "database" | "journal" | "chain" | "outbox" | "content" | "intake" | "servesGvisor" | "now"
+    | "self"
+    | "deployment"
+    | "database"
+    | "journal"
+    | "chain"
+    | "outbox"
+    | "content"
+    | "intake"
+    | "servesGvisor"
+    | "isFollowed"
+    | "now"
   >
 > &
   Pick<JobTools, "machine">;

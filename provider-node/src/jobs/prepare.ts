@@ -12,7 +12,7 @@ import { holdImage } from "../image/cache.ts";
 import type { Context } from "../log.ts";
 import { assertSealable } from "../output/seal.ts";
 import type { AttemptFacts, AttemptRow, Change, JobRow } from "../store/journal.ts";
-import { boundedBy, STEP_OVERDUE } from "./deadline.ts";
+import { boundedBy, isPast, STEP_OVERDUE } from "./deadline.ts";
 
 const MAX_SPEC_BYTES = 256 * 1024;
 /** Folders and files of the image layout and the inputs of one attempt: this many for each MiB, and never more than the last. */
@@ -62,7 +62,7 @@ export async function prepareAttempt(
     await rm(stagingOf(attempt, tools), { recursive: true, force: true });
     context.signal.throwIfAborted();
     const error = isOverdue(thrown) ? (trouble ?? thrown) : thrown;
-    const verdict = verdictOf(error, tools.now() > startBy());
+    const verdict = verdictOf(error, isPast(startBy(), tools));
     if (verdict === undefined) throw thrown;
     context.log.info({ err: error, outcome: verdict }, "the job cannot be run");
     const message = publicReason(error, verdict, tools);
@@ -92,7 +92,7 @@ async function inTime<T>(
   context: Context,
   step: (context: Context) => Promise<T>,
 ): Promise<T> {
-  using bounded = boundedBy(until, tools.now, context, () => assertRoom(tools));
+  using bounded = boundedBy(until, tools, context, () => assertRoom(tools));
   return await step(bounded.context);
 }
 

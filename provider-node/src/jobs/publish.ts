@@ -41,7 +41,7 @@ async function readBack(job: JobRow, attempt: AttemptRow, tools: JobTools, conte
   const { log } = context;
   const { submitBy } = deadlinesOf(job, attempt.facts.spec);
   const reserve = Math.min(READ_BACK_RESERVE_SECONDS, Math.floor(job.terms.job.submitWindow / 4));
-  using bounded = boundedBy(submitBy - reserve, tools.now, context);
+  using bounded = boundedBy(submitBy - reserve, tools, context);
   const { signal } = bounded.context;
   const dir = join(stagingOf(attempt, tools), "read-back");
   await rm(dir, { recursive: true, force: true });

@@ -9,6 +9,7 @@ import { specFaultOf } from "../core/start-fault.ts";
 import type { Action, AttemptView, EngineView, Situation, Veto } from "../core/states.ts";
 import type { Context } from "../log.ts";
 import type { Transition } from "../metrics/phases.ts";
+import { blockTimeOf } from "../store/chain-store.ts";
 import { createDecisions, type Reason } from "../store/decisions.ts";
 import type { AttemptRow, Change, JobRow } from "../store/journal.ts";
 import { attestAttempt } from "./attest.ts";
@@ -177,7 +178,7 @@ export function createRunner(
   /** What overruns the time to start is ended; the next look then says that it is too late. */
   async function byStart<T>(job: JobRow, attempt: AttemptRow, own: Context, step: (own: Context) => Promise<T>) {
     const { startBy } = deadlinesOf(job, attempt.facts.spec);
-    using bounded = boundedBy(startBy, tools.now, own);
+    using bounded = boundedBy(startBy, tools, own);
     return await step(bounded.context);
   }
 
@@ -238,6 +239,8 @@ async function look(job: JobRow, attempt: AttemptRow, tools: JobTools, context: 
     chain: job.chain,
     droppedAt: job.droppedAt,
     now: tools.now(),
+    blockTime: blockTimeOf(tools.database),
+    followed: tools.isFollowed?.() ?? true,
     canServe: tools.machine !== undefined,
     veto,
     engine: asksEngine ? await engineView(attempt, tools, context) : "unknown",

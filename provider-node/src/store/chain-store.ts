@@ -25,9 +25,11 @@ export interface ChainStoreOptions {
   database: Database;
   journal: Journal;
   intentsOf: (block: Extract<FollowStep, { type: "blocks" }>["blocks"][number]) => Intent[];
+  /** Unix seconds by the chain's clock. */
+  now(): number;
 }
 
-export function createChainStore({ database, journal, intentsOf }: ChainStoreOptions): ChainStore {
+export function createChainStore({ database, journal, intentsOf, now }: ChainStoreOptions): ChainStore {
   const { db, atomically } = database;
   const q = statements(db);
 
@@ -36,7 +38,7 @@ export function createChainStore({ database, journal, intentsOf }: ChainStoreOpt
     apply: (step) =>
       atomically(() => {
         if (step.type === "rollback") {
-          rollback(db, step.to.number);
+          rollback(db, step.to.number, now());
           return;
         }
         for (const block of step.blocks) {
@@ -116,16 +118,23 @@ export function createChainStore({ database, journal, intentsOf }: ChainStoreOpt
   }
 }
 
-function rollback(db: DatabaseSync, to: number): void {
+/** Unix seconds of the newest followed block: what lies before is past for certain. 0 before the first. */
+export function blockTimeOf({ db }: Pick<Database, "db">): number {
+  const row = db.prepare("SELECT timestamp FROM blocks ORDER BY number DESC LIMIT 1").get();
+  return Number(row?.["timestamp"] ?? 0);
+}
+
+/** @param now a match that is gone may come back in a block from now on, long after those that have their confirmations */
+function rollback(db: DatabaseSync, to: number, now: number): void {
   for (const table of ["replica_events", "request_events", "nodes", "content_urls"]) {
     db.prepare(`DELETE FROM ${table} WHERE block > ?`).run(to);
   }
   db.prepare("DELETE FROM blocks WHERE number > ?").run(to);
   db.prepare(
-    `UPDATE jobs SET dropped_at = (SELECT coalesce(max(timestamp), matched_at) FROM blocks)
+    `UPDATE jobs SET dropped_at = ?
      WHERE dropped_at IS NULL AND NOT EXISTS (
        SELECT 1 FROM replica_events e WHERE e.job_id = jobs.job_id AND e.replica = jobs.replica)`,
-  ).run();
+  ).run(now);
 }
 
 function statements(db: DatabaseSync) {

@@ -1,7 +1,6 @@
 import { canonicalBytes, documentHash, type Job, type Request, type Spec, termsOf } from "@berth/protocol";
 import { expect } from "chai";
 import { disagreements, readSpec } from "../../../provider-node/src/core/check-spec.ts";
-import { chainTime } from "../../../provider-node/src/core/clock.ts";
 import { deadlinesOf } from "../../../provider-node/src/core/deadlines.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
@@ -81,13 +80,5 @@ describe("deadlinesOf", () => {
   it("lets a result of the last second be judged and disputed", () => {
     const terms = termsWith({ submitWindow: 600, challengeWindow: 50, arbiterWindow: 7 });
     expect(deadlinesOf({ terms, matchedAt: 1000 }, undefined).settleBy).to.equal(1657);
-  });
-});
-
-describe("chainTime", () => {
-  it("is this machine's clock unless the chain's is far away", () => {
-    expect(chainTime(50_000, undefined)).to.equal(50);
-    expect(chainTime(50_000_000, { timestamp: 49_990, atMs: 50_000_000 })).to.equal(50_000);
-    expect(chainTime(50_000_000, { timestamp: 90_000, atMs: 49_995_000 })).to.equal(90_005);
   });
 });

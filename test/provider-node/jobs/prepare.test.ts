@@ -125,6 +125,12 @@ describe("prepareAttempt", function () {
     expect(change).to.deep.include({ outcome: "inputs-unavailable", message: missing.message });
   });
 
+  it("calls nothing late while it does not see its chain: what is missing is tried again", async () => {
+    const blind = tools({ now: () => 100_000, isFollowed: () => false });
+    const failed = await prepareAttempt(jobOf(`0x${"22".repeat(32)}`), attempt, blind, context).catch((e) => e);
+    expect(failed).to.include({ code: "CONTENT_UNAVAILABLE" });
+  });
+
   it("has one budget for all that a job brings, and leaves nothing of what passed it", async () => {
     expect(await prepare({ inputs: await inputs(3, 300_000) })).to.deep.include({ state: "prepared" });
     const change = await prepare({ inputs: await inputs(4, 300_000) });

@@ -27,14 +27,16 @@ interface Fixture {
   chain: ChainStore;
   /** Applies one block with what it means. */
   block(number: number, intents: readonly Intent[], fork?: number): void;
-  rollback(to: number, fork?: number): void;
+  /** @param now the chain's time when it is noticed */
+  rollback(to: number, now?: number): void;
 }
 
 function freshJournal(path = ":memory:"): Fixture {
   const database = openDatabase(path);
   const journal = createJournal(database);
   let next: readonly Intent[] = [];
-  const chain = createChainStore({ database, journal, intentsOf: () => [...next] });
+  let time = 0;
+  const chain = createChainStore({ database, journal, intentsOf: () => [...next], now: () => time });
   return {
     database,
     journal,
@@ -50,8 +52,9 @@ function freshJournal(path = ":memory:"): Fixture {
       const block: FollowedBlock = { ...ref, logs: [] };
       void chain.apply({ type: "blocks", blocks: [block], head: number, safe: number });
     },
-    rollback(to, fork = 0) {
-      void chain.apply({ type: "rollback", to: { number: to, hash: hashOf(to, fork) } });
+    rollback(to, now = 1100) {
+      time = now;
+      void chain.apply({ type: "rollback", to: { number: to, hash: hashOf(to) } });
     },
   };
 }
@@ -132,7 +135,7 @@ describe("the journal", () => {
     rollback(5);
     expect(journal.job(jobId, 0)).to.deep.include({ chain: "active", droppedAt: null });
     rollback(4);
-    expect(journal.job(jobId, 0)).to.deep.include({ chain: "dropped", droppedAt: 1004 });
+    expect(journal.job(jobId, 0)).to.deep.include({ chain: "dropped", droppedAt: 1100 });
     expect(journal.attempt(jobId, 0)?.state).to.equal("matched");
     expect(chain.recentBlocks()).to.deep.equal([{ number: 4, hash: hashOf(4) }]);
 
