@@ -23,11 +23,13 @@ import { type Check, failedBy, passed } from "../core/check.ts";
 import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
 import { freeBytesOf } from "../disk.ts";
 import { runProbes } from "../doctor/probes.ts";
+import { stakeChecks } from "../doctor/stake.ts";
 import type { Capability, Probe } from "../doctor/types.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
 import { accountChecks } from "../image/accounts.ts";
 import type { Context } from "../log.ts";
 import { probeMesh } from "../mesh/probe.ts";
+import { profilesOf } from "../policy/profiles.ts";
 
 /** Gas that a node should be able to pay: some hundred results on a cheap chain. */
 const LOW_BALANCE_WEI = 10n ** 16n;
@@ -228,8 +230,8 @@ async function registrationChecks(
   const operator = need(config, "operator");
   const found = await readRegistration(rpc, deployment, { operator, index: config.index });
   const checks = [keyCheck(found, account, config)];
-  const { token } = config.offers;
-  if (token === undefined) {
+  const withoutToken = profilesOf(config.offers).filter(({ token }) => token === undefined);
+  if (withoutToken.length === profilesOf(config.offers).length) {
     const fix = "Set offers.token to the ERC-20 that this node is paid in.";
     return [
       ...checks,
@@ -239,20 +241,12 @@ async function registrationChecks(
   checks.push(limitsCheck(found, limitsFor(capacityOf(config), config.offers)));
   const accepted = acceptedBy(config.offers);
   checks.push(acceptedCheck(accepted, await readNotAccepted(rpc, deployment, { operator, what: accepted })));
-  const { free, locked } = await readStake(rpc, deployment, { operator, token });
-  const detail = `${free} token units of free stake, ${locked} locked; bonds up to ${config.offers.maxBond}`;
-  if (free >= config.offers.maxBond) checks.push(passed("stake", detail));
-  else {
-    const fix = "Run `berth-node stake AMOUNT --operator-key-file FILE`.";
-    checks.push({
-      name: "stake",
-      status: locked > 0n ? "warn" : "fail",
-      detail,
-      fix,
-      without: "jobs that ask for a bond",
-    });
+  for (const { name } of withoutToken) {
+    const fix = `Set offers.token, or offers.profiles.${name}.token.`;
+    checks.push({ name: "offers", status: "warn", detail: `The profile ${name} has no token: no offers of it.`, fix });
   }
-  return checks;
+  const stakes = await stakeChecks(config.offers, (token) => readStake(rpc, deployment, { operator, token }));
+  return [...checks, ...stakes];
 }
 
 function keyCheck(found: Registration, { address }: LocalAccount, config: Config): Check {
