@@ -8,6 +8,7 @@ import { settlementStore } from "../store/settlements.ts";
 import { createAccepting } from "./accept-posted.ts";
 import type { Closers } from "./closers.ts";
 import { capacityOf, type Proven } from "./doctor.ts";
+import { createMeasure } from "./measure.ts";
 import { type Offering, startOffering } from "./offering.ts";
 import { startSettling } from "./settle.ts";
 
@@ -35,7 +36,8 @@ export function startDealing(options: DealingOptions, own: Context, closers: Clo
   const { config, rpc, tools, proven, behindSince, onOffers } = options;
   const { self, deployment, database, journal, chain, outbox, now } = tools;
   const capacity = capacityOf(config);
-  const about = { config, self, rpc, deployment, database, capacity, proven, behindSince, now };
+  const measure = createMeasure({ config, capacity, journal });
+  const about = { config, self, rpc, deployment, database, measure, proven, behindSince, now };
   const offering = startOffering({ ...about, onChange: onOffers }, own);
   closers.push(() => offering.done);
   const accepting = config.acceptPosted

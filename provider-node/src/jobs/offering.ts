@@ -38,7 +38,8 @@ export interface OfferingOptions {
   rpc: Rpc;
   deployment: Deployment;
   database: Database;
-  capacity: Capacity;
+  /** What of the capacity is there just now. */
+  measure(own: Context): Promise<Capacity>;
   /** What the newest checks proved. */
   proven(): Proven;
   /** Unix milliseconds since when the RPC has been behind or silent; null while it is neither. */
@@ -110,7 +111,7 @@ export function startOffering(options: OfferingOptions, context: Context): Offer
 
   async function refresh(): Promise<void> {
     dueAt = Date.now() + config.offers.refreshSeconds * 1000;
-    const outcome = await signOffers(options);
+    const outcome = await signOffers(options, context);
     tell(outcome);
     const { indexers } = config;
     await Promise.all(indexers.map((base) => postAll(base, outcome.signed, context)));
@@ -154,9 +155,8 @@ function standingOf({ config, database, proven, behindSince }: OfferingOptions) 
   };
 }
 
-async function signOffers(options: OfferingOptions): Promise<Outcome> {
+async function signOffers(options: OfferingOptions, context: Context): Promise<Outcome> {
   const { config, self, rpc, deployment, proven, now } = options;
-  const capacity = { ...options.capacity, gpus: Math.min(options.capacity.gpus, proven().gpus.length) };
   const { operator, index, account } = self;
   const none = (reason: string): Outcome => ({ signed: [], withheld: [{ profile: null, reason }] });
   const profiles = profilesOf(config.offers);
@@ -175,6 +175,11 @@ async function signOffers(options: OfferingOptions): Promise<Outcome> {
   const gasPerJob = Math.max(...profiles.map(({ gas }) => gas?.gasPerJob ?? SUBMIT_GAS));
   const noGas = whyNoGas({ key: account.address, balanceWei, weiPerGas, gasPerJob });
   if (noGas !== undefined) return none(noGas);
+
+  const measured = await options.measure(context);
+  const capacity = { ...measured, gpus: Math.min(measured.gpus, proven().gpus.length) };
+  const lacking = (["cpuMilli", "memoryMiB", "diskMiB"] as const).find((name) => capacity[name] === 0);
+  if (lacking !== undefined) return none(`No ${lacking} can be offered just now.`);
 
   const notAccepted = await readNotAccepted(rpc, deployment, { operator, what: acceptedBy(config.offers) });
   const domain = { chainId: deployment.chainId, market: deployment.market };
