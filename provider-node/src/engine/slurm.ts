@@ -1,16 +1,6 @@
 import { createHash } from "node:crypto";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
@@ -18,14 +8,16 @@ import { attemptRecords } from "./attempt-record.ts";
 import { noGvisor, notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import { openLiveLog } from "./live-log.ts";
-import { type Inspected, inspectedSchema } from "./podman-inspect.ts";
-import { policyHash, SANDBOX_POLICY } from "./sandbox-policy.ts";
+import { SANDBOX_POLICY } from "./sandbox-policy.ts";
 import { openSlurmCluster, type SlurmCluster } from "./slurm-cluster.ts";
-import { neverRan, readEnd, readFields, slurmStateOf } from "./slurm-end.ts";
+import { neverRan, readFields } from "./slurm-end.ts";
+import { attemptFiles } from "./slurm-files.ts";
 import { type SharedImages, sharedImages } from "./slurm-images.ts";
+import { createInspector } from "./slurm-inspect.ts";
 import { misfit } from "./slurm-partition.ts";
-import { shareScript, writeJob, writeProbe } from "./slurm-script.ts";
-import type { AttemptSpec, AttemptState, Context, Engine, EngineFacts } from "./types.ts";
+import { probeCluster } from "./slurm-probe.ts";
+import { shareScript, writeJob } from "./slurm-script.ts";
+import type { AttemptSpec, AttemptState, Context, Engine } from "./types.ts";
 import { usageOf } from "./usage.ts";
 import { closeVolume, detectVolumeKind, openVolume, type VolumeKind } from "./volume.ts";
 
@@ -35,8 +27,6 @@ const IMAGES = "images";
 const OPTIONS = "engine/slurm/options.json";
 /** How often the shared folder is looked at for an end; no question to Slurm. */
 const LOOK_MS = 100;
-/** A full cluster has no place for a probe. */
-const PROBE_PATIENCE_MS = 60_000;
 /** For the signal's way through Slurm, and for bringing the outputs home. */
 const STOP_SLACK_MS = 60_000;
 /** A job that hangs on a node which does not answer is Slurm's to end. */
@@ -129,17 +119,11 @@ interface Parts extends SlurmEngineOptions {
 function createSlurmEngine(parts: Parts): Engine {
   const { slurm, id, home, mounts, script, cluster, images } = parts;
   const records = attemptRecords(join(home, "attempts"));
-  const goneSince = new Map<string, number>();
-
-  const fileOf = (name: string, file: string) => join(records.folderOf(name), file);
-  const read = (name: string, file: string) => {
-    const path = fileOf(name, file);
-    return existsSync(path) ? readFileSync(path, "utf8") : undefined;
-  };
-  const endOf = (name: string) => {
-    const text = read(name, "exit");
-    return text === undefined ? undefined : readEnd(text);
-  };
+  const files = attemptFiles(records);
+  const { has, read, endOf } = files;
+  const isQueued = async (name: string, context: Context) =>
+    (await cluster.find(name, context)).some(({ isLive }) => isLive);
+  const { inspect, forget } = createInspector({ slurm, records, files, cluster, isQueued });
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
@@ -184,16 +168,16 @@ function createSlurmEngine(parts: Parts): Engine {
     if (!(await isQueued(name, context))) await submit(name, context);
     try {
       let askAt = Date.now() + slurm.pollMs;
-      while (!existsSync(fileOf(name, "running")) && !existsSync(fileOf(name, "exit"))) {
+      while (!has(name, "running") && !has(name, "exit")) {
         await pause(LOOK_MS, undefined, { signal: context.signal });
         if (Date.now() < askAt) continue;
         askAt = Date.now() + slurm.pollMs;
         const state = await inspect(name, context);
         if (state.phase === "exited" || state.phase === "lost") return;
-        if (!existsSync(fileOf(name, "claim")) && !(await isQueued(name, context))) await submit(name, context);
+        if (!has(name, "claim") && !(await isQueued(name, context))) await submit(name, context);
       }
     } catch (error) {
-      if (context.signal.aborted && !existsSync(fileOf(name, "claim")))
+      if (context.signal.aborted && !has(name, "claim"))
         await cluster.cancel(name, { signal: AbortSignal.timeout(10_000) }, { onlyPending: true });
       context.signal.throwIfAborted();
       throw error;
@@ -202,9 +186,6 @@ function createSlurmEngine(parts: Parts): Engine {
     const { job: slurmJob, node } = readFields(read(name, "started") ?? "");
     context.log.info({ attempt: name, slurmJob, node }, "attempt started");
   };
-
-  const isQueued = async (name: string, context: Context) =>
-    (await cluster.find(name, context)).some(({ isLive }) => isLive);
 
   const submit = async (name: string, context: Context): Promise<void> => {
     const { spec, containerId: batch = "" } = records.must(name);
@@ -219,64 +200,8 @@ function createSlurmEngine(parts: Parts): Engine {
   const refuseFailed = (name: string): void => {
     const failed = endOf(name)?.failed;
     if (failed === undefined || records.must(name).end) return;
-    for (const file of ["running", "started", "exit", "claim"])
-      rmSync(fileOf(name, file), { recursive: true, force: true });
+    files.forgetStart(name);
     throw new MarketError("ENGINE_FAILED", `Starting the container failed: ${failed.trim()}.`, { retryable: true });
-  };
-
-  const inspect = async (name: string, context: Context): Promise<AttemptState> => {
-    const before = records.read(name);
-    if (!before) return { phase: "absent" };
-    if (before.end) return before.end.state;
-    if (!before.startIntent) return { phase: "created" };
-    const isClaimed = existsSync(fileOf(name, "claim"));
-    let end = endOf(name);
-    let isGone = false;
-    let nodeAnswers = true;
-    const started = readFields(read(name, "started") ?? "");
-    if (isClaimed && end === undefined) {
-      isGone = !(await isQueued(name, context));
-      if (isGone && started["node"]) nodeAnswers = await cluster.answers(started["node"], context);
-      end = endOf(name); // it may have ended between the two looks
-    }
-    if (!isGone) goneSince.delete(name);
-    else if (!goneSince.has(name)) goneSince.set(name, Date.now());
-    const record = records.read(name); // someone else may have stopped it meanwhile, or seen its end
-    if (!record) return { phase: "absent" };
-    if (record.end) return record.end.state;
-    const inspected = inspectedOf(name);
-    const now = new Date();
-    const state = slurmStateOf({
-      isClaimed,
-      end,
-      inspected,
-      startedAt:
-        inspected?.State.StartedAt ??
-        (started["startedAt"] ? new Date(Number(started["startedAt"]) * 1000) : undefined),
-      isGone,
-      goneMs: Date.now() - (goneSince.get(name) ?? Date.now()),
-      graceMs: slurm.graceSeconds * 1000,
-      nodeAnswers,
-      now,
-      cancelAt: record.cancelAt,
-      maxSeconds: record.spec.maxSeconds,
-      memoryMiB: record.spec.resources.memoryMiB,
-    });
-    if (state.phase === "exited" || state.phase === "lost") {
-      records.write({ ...record, end: { state, usage: usageOf(state, end, now) } });
-      const { job: slurmJob, node } = started;
-      context.log.info(
-        { attempt: name, phase: state.phase, exitCode: state.exitCode, slurmJob, node },
-        "attempt ended",
-      );
-    }
-    return state;
-  };
-
-  const inspectedOf = (name: string): Inspected | undefined => {
-    if (!existsSync(fileOf(name, "exit"))) return undefined; // written before it, so whole once that is there
-    const { data } = inspectedSchema.safeParse(JSON.parse(read(name, "inspect.json") || "[]"));
-    return data?.[0];
   };
 
   const wait = async (name: string, context: Context): Promise<AttemptState> => {
@@ -293,20 +218,9 @@ function createSlurmEngine(parts: Parts): Engine {
         silence = error;
       }
       const nextAt = Date.now() + slurm.pollMs;
-      while (Date.now() < nextAt && !existsSync(fileOf(name, "exit"))) {
+      while (Date.now() < nextAt && !has(name, "exit")) {
         await pause(LOOK_MS, undefined, { signal: context.signal });
       }
-    }
-  };
-
-  /** Takes the claim that a batch job would need. False: a batch job has it. */
-  const withdraw = (name: string): boolean => {
-    try {
-      mkdirSync(fileOf(name, "claim"));
-      return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-      throw error;
     }
   };
 
@@ -315,7 +229,7 @@ function createSlurmEngine(parts: Parts): Engine {
     const record = records.read(name);
     if (!record?.startIntent || (phase !== "running" && phase !== "created")) return;
     records.write({ ...record, cancelAt: new Date() });
-    if (withdraw(name)) {
+    if (files.withdraw(name)) {
       const state = neverRan();
       records.write({ ...records.must(name), end: { state, usage: usageOf(state, undefined) } });
       await cluster.cancel(name, context);
@@ -323,7 +237,7 @@ function createSlurmEngine(parts: Parts): Engine {
     }
     if (graceMs === undefined) await cluster.cancel(name, context);
     else {
-      writeFileSync(fileOf(name, "grace"), String(Math.ceil(graceMs / 1000)));
+      writeFileSync(files.pathOf(name, "grace"), String(Math.ceil(graceMs / 1000)));
       await cluster.tell(name, "USR1", context);
       const patience = AbortSignal.any([context.signal, AbortSignal.timeout(graceMs + STOP_SLACK_MS)]);
       await wait(name, { ...context, signal: patience }).catch((error: unknown) => {
@@ -344,7 +258,7 @@ function createSlurmEngine(parts: Parts): Engine {
     await closeVolume(mine, context);
     rmSync(mine, { recursive: true, force: true });
     rmSync(records.folderOf(name), { recursive: true, force: true });
-    goneSince.delete(name);
+    forget(name);
     context.log.info({ attempt: name }, "attempt cleaned up");
   };
 
@@ -362,7 +276,7 @@ function createSlurmEngine(parts: Parts): Engine {
   const list = () => records.summaries(names());
 
   return {
-    probe: async (context) => probe(parts, context),
+    probe: async (context) => probeCluster(parts, context),
     prepare,
     start,
     inspect,
@@ -371,11 +285,11 @@ function createSlurmEngine(parts: Parts): Engine {
       const free = endOf(name)?.logFree ?? Number.POSITIVE_INFINITY;
       const options = { maxBytes: SANDBOX_POLICY.maxLogBytes, full: free < LOG_FULL_BYTES };
       records.must(name);
-      return splitLog(fileOf(name, "raw"), records.folderOf(name), options);
+      return splitLog(files.pathOf(name, "raw"), records.folderOf(name), options);
     },
     // The compute node copies the log here about once a second.
     liveLog: (name, stream) =>
-      openLiveLog(fileOf(records.must(name).spec.name, "raw"), stream, SANDBOX_POLICY.maxLogBytes),
+      openLiveLog(files.pathOf(records.must(name).spec.name, "raw"), stream, SANDBOX_POLICY.maxLogBytes),
     stop: (name, graceMs, context) => end(name, context, graceMs),
     kill: (name, context) => end(name, context),
     usage: async (name, context) => {
@@ -384,7 +298,7 @@ function createSlurmEngine(parts: Parts): Engine {
     },
     outputDir: async (name, context) => {
       const { spec } = records.must(name);
-      const imagePath = fileOf(name, "out.img");
+      const imagePath = files.pathOf(name, "out.img");
       const mountPoint = join(mounts, name);
       const bytes = spec.resources.diskMiB * MIB;
       const ownerId = SANDBOX_POLICY.userNamespace.firstHostId;
@@ -392,8 +306,8 @@ function createSlurmEngine(parts: Parts): Engine {
         await openVolume({ kind: "loop-ext4", imagePath, mountPoint, bytes, inodes: 0, ownerId }, context);
         return mountPoint;
       }
-      mkdirSync(fileOf(name, "out"), { recursive: true });
-      return fileOf(name, "out");
+      mkdirSync(files.pathOf(name, "out"), { recursive: true });
+      return files.pathOf(name, "out");
     },
     cleanup,
     list,
@@ -409,45 +323,4 @@ function createSlurmEngine(parts: Parts): Engine {
       for (const folder of [mounts, home]) rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** What a compute node can do, found out by a job there. */
-async function probe(parts: Parts, context: Context): Promise<EngineFacts> {
-  const { home, script, volume, cluster, id, slurm } = parts;
-  mkdirSync(join(home, "probes"), { recursive: true, mode: 0o700 });
-  const folder = mkdtempSync(join(home, "probes", "berth-probe-"));
-  const name = basename(folder).toLowerCase();
-  try {
-    const batch = writeProbe(name, script, { home, folder, id, volume }, slurm);
-    const order = { name, comment: `berth:${id}`, script: batch, cpus: 1, memoryMiB: 64, gpus: 0, seconds: 300 };
-    await cluster.submit(order, context);
-    const until = Date.now() + PROBE_PATIENCE_MS;
-    while (!existsSync(join(folder, "exit"))) {
-      if (Date.now() > until) {
-        throw new MarketError(
-          "ENGINE_CLUSTER_BUSY",
-          `No node of ${slurm.partition} ran a probe in ${PROBE_PATIENCE_MS / 1000} s.`,
-          {
-            hint: "Look at `squeue` and `sinfo`, and try again when a node is free.",
-            retryable: true,
-          },
-        );
-      }
-      await pause(LOOK_MS, undefined, { signal: context.signal });
-    }
-    const found = readFields(readFileSync(join(folder, "exit"), "utf8"));
-    if (found["failed"] !== undefined)
-      throw new MarketError("ENGINE_FAILED", `A compute node runs no container: ${found["failed"]}`);
-    return {
-      engine: "slurm",
-      version: `${await cluster.version(context)}, podman ${found["podman"]}`,
-      runtime: found["runtime"] ?? "",
-      cgroupVersion: found["cgroup"] === "2" ? 2 : 1,
-      volume: found["volume"] === "tmpfs" ? "tmpfs" : "loop-ext4",
-      policyHash: policyHash(),
-    };
-  } finally {
-    await cluster.cancel(name, { signal: AbortSignal.timeout(10_000) });
-    rmSync(folder, { recursive: true, force: true });
-  }
 }
