@@ -31,6 +31,8 @@ const configSchema = z.strictObject({
   keyFile: path.optional(),
   /** Where specs, images, inputs and results are kept. */
   contentDir: path.optional(),
+  /** Where age identities are kept that open encrypted outputs, readable by their owner only. */
+  identityDir: path.optional(),
   /** Address that the content is served on while nodes may need it. */
   contentHost: z.string().min(1).default("127.0.0.1"),
   /** 0 takes a free one. */
@@ -50,7 +52,7 @@ const configSchema = z.strictObject({
   logLevel: z.enum(["silent", "error", "warn", "info", "debug"]).default("silent"),
 });
 
-export type Config = z.infer<typeof configSchema> & { contentDir: string };
+export type Config = z.infer<typeof configSchema> & { contentDir: string; identityDir: string };
 type Setting = keyof z.infer<typeof configSchema>;
 export type Settings = Partial<Record<Setting, unknown>>;
 
@@ -61,6 +63,7 @@ export const environmentNames: Record<Setting, string> = {
   deploymentFile: "BERTH_DEPLOYMENT",
   keyFile: "BERTH_KEY_FILE",
   contentDir: "BERTH_CONTENT_DIR",
+  identityDir: "BERTH_IDENTITY_DIR",
   contentHost: "BERTH_CONTENT_HOST",
   contentPort: "BERTH_CONTENT_PORT",
   contentUrl: "BERTH_CONTENT_URL",
@@ -72,7 +75,7 @@ export const environmentNames: Record<Setting, string> = {
   logLevel: "BERTH_LOG_LEVEL",
 };
 
-const pathSettings = ["deploymentFile", "keyFile", "contentDir", "tpmAuthoritiesFile"] as const;
+const pathSettings = ["deploymentFile", "keyFile", "contentDir", "identityDir", "tpmAuthoritiesFile"] as const;
 
 /** Where settings come from, strongest first. */
 export interface ConfigSources {
@@ -95,8 +98,9 @@ export function loadConfig({ flags, env, file, cwd }: ConfigSources): Config {
   const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
   const merged = { ...fromFile, ...resolvePaths(fromEnv, cwd), ...resolvePaths(given, cwd) };
   const config = parseWith(configSchema, merged, { code: "CONFIG_INVALID", what: "The configuration" });
-  const dataHome = env["XDG_DATA_HOME"] ?? join(homedir(), ".local", "share");
-  return { ...config, contentDir: config.contentDir ?? join(dataHome, "berth", "content") };
+  const home = join(env["XDG_DATA_HOME"] ?? join(homedir(), ".local", "share"), "berth");
+  const { contentDir = join(home, "content"), identityDir = join(home, "identities") } = config;
+  return { ...config, contentDir, identityDir };
 }
 
 /** Throws CONFIG_MISSING, DEPLOYMENT_UNREADABLE, DEPLOYMENT_INVALID. */

@@ -39,6 +39,7 @@ export { formatMoney, parseMoney, type TokenInfo } from "./format.ts";
 export { type PackedImage, type PackOptions, packImage } from "./image/pack.ts";
 export type { Explanation, Indexer, JobSummary, ListedOffer } from "./indexer.ts";
 export type { Phase, PhaseTime, ProgressEvent } from "./progress.ts";
+export { type Keyring, type KeyringOptions, keyringOf } from "./sealed/keyring.ts";
 export type { Sent } from "./send.ts";
 export {
   type EthersSigner,

@@ -18,13 +18,16 @@ import { type Client, type Context, indexerOf, walletOf } from "../client.ts";
 import type { TrustAnchors } from "../evidence/verify-evidence.ts";
 import { formatBytes, formatMoney } from "../format.ts";
 import { type Phase, type PhaseTime, phaseClock } from "../progress.ts";
+import { writeOutputs } from "../sealed/archive.ts";
+import { identityOf, type Keyring } from "../sealed/keyring.ts";
+import { openSealed } from "../sealed/open.ts";
 import { receiptOf, type Sent } from "../send.ts";
 import { addInputs, type InputSource } from "./add-inputs.ts";
 import { buildRequest } from "./build-request.ts";
 import { buildSpec, type SpecOptions } from "./build-spec.ts";
 import { type Agreement, agreementSentence } from "./compare-results.ts";
 import { blindTerms, type Estimate, estimate, type Wishes } from "./estimate.ts";
-import { entriesOf, type FetchedResult, fetchResult } from "./fetch-result.ts";
+import { entriesOf, type FetchedResult, fetchResult, outputsPart } from "./fetch-result.ts";
 import { fund } from "./fund.ts";
 import { getJob, type Job } from "./get-job.ts";
 import { listOffers } from "./list-offers.ts";
@@ -52,6 +55,8 @@ export interface FinishOptions {
   trust?: TrustAnchors | undefined;
   /** Pay as soon as every check passed. Default true. */
   approve?: boolean | undefined;
+  /** Opens outputs and logs that were encrypted. */
+  keyring?: Keyring | undefined;
   /** Gets what the replicas write, while they run: the nodes' word, signed for with the client's wallet. */
   onOutput?: OnOutput | undefined;
 }
@@ -72,6 +77,8 @@ export interface RunOptions extends FinishOptions {
   /** The only operators that may take it. Absent: any. */
   operators?: readonly Address[] | undefined;
   openSeconds?: number | undefined;
+  /** Have outputs and logs encrypted: to the keyring's recipient, and to those that the spec names. */
+  encrypt?: boolean | undefined;
   /** Put the request on chain instead of signing it for the indexer. */
   post?: boolean | undefined;
   serve: ServeOptions;
@@ -114,7 +121,10 @@ export async function runJob(client: Client, options: RunOptions, context: Conte
   await assertFree(options.out);
   const clock = phaseClock();
   const say = teller(context);
-  const { image, spec } = await clock.run("image", () => prepare(client, options, say, context));
+  const { image, spec } = await clock.run("image", async () => {
+    const prepared = await prepare(client, options, say, context);
+    return { ...prepared, spec: await encrypted(prepared.spec, options, say) };
+  });
   const { terms, found } = await clock.run("estimate", () => settleTerms(client, spec, image, options, say, context));
   requireSound(terms); // known before anything is signed or paid
   await options.confirm?.({ estimate: found, terms, spec });
@@ -209,7 +219,7 @@ async function finish(
       jobId,
     );
   }
-  const verification = await clock.run("verify", () => verifyJob(client, jobId, { trust: options.trust }, context));
+  const verification = await clock.run("verify", () => verifyJob(client, jobId, options, context));
   const failed = verification.checks.filter(({ ok }) => !ok);
   say(
     "verify",
@@ -224,7 +234,7 @@ async function finish(
   const good = { ...verification, replicas: verification.replicas.filter(({ ok }) => ok) };
   const outputs =
     good.replicas.length > 0
-      ? await clock.run("export", () => exportOutputs(client, good, options.out, context))
+      ? await clock.run("export", () => exportOutputs(client, good, options.out, options.keyring, context))
       : null;
   if (outputs !== null) say("export", `outputs are in ${outputs}`, jobId);
   const isGood = (replica: number) => good.replicas.some((each) => each.replica === replica);
@@ -279,6 +289,24 @@ async function prepare(
   if (image === undefined)
     throw new MarketError("IMAGE_MISSING", "No image is named.", { hint: "Give one, like oci:DIR." });
   return { image, spec: buildSpec({ ...options.spec, image: placesOf(image), inputs }) };
+}
+
+/** Adds the keyring's recipient to a spec. Throws KEYRING_MISSING, and IDENTITY_MISSING before outputs are lost for good. */
+async function encrypted(spec: Spec, { encrypt, keyring, out }: RunOptions, say: Say): Promise<Spec> {
+  const { encryptTo = [] } = spec.outputs;
+  if (encrypt !== true) {
+    if (encryptTo.length > 0 && out !== undefined) await identityOf(encryptTo, keyring);
+    return spec;
+  }
+  if (keyring === undefined) {
+    throw new MarketError("KEYRING_MISSING", "There is nothing to keep the identity in that opens the outputs.", {
+      hint: "Give a `keyring`, like keyringOf({ dir }).",
+    });
+  }
+  const { recipient, file } = await keyring.recipient();
+  say("image", `outputs and logs will be encrypted to ${recipient}; who loses ${file} cannot read them`);
+  const all = [...new Set([...encryptTo, recipient])];
+  return parseSpec({ ...spec, outputs: { ...spec.outputs, encryptTo: all } });
 }
 
 async function settleTerms(
@@ -361,18 +389,28 @@ function assertDelivered({ jobId, replicas }: Job): void {
   });
 }
 
-/** Writes the outputs of all replicas; each into a folder of its own where there are several. */
+/**
+ * Writes the outputs of all replicas, decrypted; each into a folder of its own where there are several.
+ * Throws TARGET_EXISTS, IDENTITY_MISSING, RESULT_INVALID, CONTENT_UNSAFE.
+ */
 export async function exportOutputs(
   client: Client,
   { replicas, ordered }: Verification,
   out: string | undefined,
+  keyring: Keyring | undefined,
   { signal }: Context,
 ): Promise<string | null> {
   if (out === undefined) return null;
-  for (const { replica, record } of replicas) {
+  for (const { replica, record, spec } of replicas) {
     const { outputs } = record ?? {};
     if (outputs === null || outputs === undefined) continue;
     const target = ordered === 1 ? out : join(out, String(replica));
+    if (spec?.outputs.encryptTo !== undefined) {
+      const identity = await identityOf(spec.outputs.encryptTo, keyring);
+      const sealed = client.store.read(outputs.cid, { maxBytes: outputsPart(outputs, spec).maxBytes, signal });
+      await writeOutputs(openSealed(sealed, identity, "outputs"), outputs, target, signal);
+      continue;
+    }
     const bounds = { maxBytes: outputs.bytes, maxEntries: entriesOf(outputs.files) };
     await client.store.exportTo(outputs.cid, target, { ...bounds, signal });
   }

@@ -21,7 +21,9 @@ import type { Client, Context } from "../client.ts";
 import type { Check } from "../evidence/checks.ts";
 import { type EvidenceResult, type TrustAnchors, verifyEvidence } from "../evidence/verify-evidence.ts";
 import { formatBytes, formatMoney, short } from "../format.ts";
+import type { Keyring } from "../sealed/keyring.ts";
 import { chargedSeconds, checkRun, neverRan } from "./check-run.ts";
+import { checkSealedLog, checkSealedOutputs } from "./check-sealed.ts";
 import { type Agreement, compareResults } from "./compare-results.ts";
 import {
   fetchPart,
@@ -55,18 +57,22 @@ export interface VerifiedReplica {
   /** Did every check of this replica pass? */
   ok: boolean;
   record: Result | undefined;
+  /** What was ordered. */
+  spec: Spec | undefined;
   evidence: EvidenceResult | undefined;
 }
 
 export interface VerifyOptions {
   /** Whom to believe about TPMs. Nobody by default: evidence that was asked for then fails. */
   trust?: TrustAnchors | undefined;
+  /** Opens what was encrypted, so that its content is checked too. */
+  keyring?: Keyring | undefined;
 }
 
 /**
  * Checks the whole chain of hashes of a job, from the market's storage down to the bytes: nothing that a node or an
  * indexer says is taken on trust. What is missing here is fetched from the node. A check that fails does not throw; what
- * depends on it is left out. Throws JOB_UNKNOWN, NO_RESULT, and RPC errors.
+ * depends on it is left out. Throws JOB_UNKNOWN, NO_RESULT, RPC errors and those of the keyring.
  */
 export async function verifyJob(
   client: Client,
@@ -100,7 +106,7 @@ export async function verifyReplica(
   client: Client,
   job: Job,
   replica: JobReplica,
-  { trust = { tpmAuthorities: [] } }: VerifyOptions,
+  { trust = { tpmAuthorities: [] }, keyring }: VerifyOptions,
   context: Context = {},
 ): Promise<VerifiedReplica & { checks: Check[] }> {
   const checks: Check[] = [];
@@ -117,9 +123,10 @@ export async function verifyReplica(
     }
   };
   let record: Result | undefined;
+  let spec: Spec | undefined;
   let evidence: EvidenceResult | undefined;
   const finished = () => {
-    return { replica: replica.replica, ok: checks.every(({ ok }) => ok), record, evidence, checks };
+    return { replica: replica.replica, ok: checks.every(({ ok }) => ok), record, spec, evidence, checks };
   };
 
   const stored = await storedReplica(client, job.jobId, replica.replica);
@@ -136,7 +143,6 @@ export async function verifyReplica(
   if (!found || record === undefined) return finished();
   const result: Result = record;
   await check("record names the job", () => checkNames(client, job, replica, result));
-  let spec: Spec | undefined;
   await check("spec", async () => {
     spec = await fetchSpec(client, job, sources, context);
     return checkSpec(job, spec, result);
@@ -148,9 +154,10 @@ export async function verifyReplica(
   });
   const times = { ...stored, submittedAt: Math.min(replica.submittedAt, stored.lastAt) };
   await check("run", () => checkRun(result, times));
-  const asked = spec;
-  if (asked !== undefined) await check("outputs", () => checkOutputs(client, result, asked, sources, context));
-  await check("logs", () => checkLogs(client, result, sources, context));
+  const asked: Spec | undefined = spec;
+  const opener = await openerOf(asked, keyring);
+  if (asked !== undefined) await check("outputs", () => checkOutputs(client, result, asked, opener, sources, context));
+  await check("logs", () => checkLogs(client, result, opener, sources, context));
   await check("charge", () => checkCharge(client, replica, result));
   if (asked !== undefined) {
     await check("evidence", async () => {
@@ -274,11 +281,20 @@ async function checkSignature(
   throw new Error(`The record is signed by ${signer}, which was no key of this node between match and result.`);
 }
 
+/** Of what has to be encrypted: what opens it, if that is here. Undefined where nothing has to be. */
+type Opener = { identity: string | undefined } | undefined;
+
+async function openerOf(spec: Spec | undefined, keyring: Keyring | undefined): Promise<Opener> {
+  const recipients = spec?.outputs.encryptTo;
+  return recipients === undefined ? undefined : { identity: await keyring?.find(recipients) };
+}
+
 /** Every file is read as an export would: what is approved can be had. */
 async function checkOutputs(
   client: Client,
   { outcome, outputs }: Result,
   spec: Spec,
+  opener: Opener,
   sources: string[],
   context: Context,
 ): Promise<string> {
@@ -290,7 +306,9 @@ async function checkOutputs(
   const { maxBytes, maxFiles } = spec.outputs;
   if (bytes > maxBytes) throw new Error(`The record says ${bytes} bytes of outputs, but the spec allows ${maxBytes}.`);
   if (files > maxFiles) throw new Error(`The record says ${files} files of outputs, but the spec allows ${maxFiles}.`);
-  await fetchPart(client, outputsPart(outputs, spec), sources, context);
+  const part = outputsPart(outputs, spec);
+  await fetchPart(client, part, sources, context);
+  if (opener !== undefined) return await checkSealedOutputs(client, outputs, part, opener.identity, context);
   const bounds = { maxBytes: bytes, maxEntries: maxEntriesOf(outputs, spec), signal: context.signal };
   const found = await client.store.measure(cid, bounds);
   if (found.bytes !== bytes || found.files !== files) {
@@ -300,7 +318,13 @@ async function checkOutputs(
   return `${files} files, ${formatBytes(bytes)}, every block of ${cid}`;
 }
 
-async function checkLogs(client: Client, record: Result, sources: string[], context: Context): Promise<string> {
+async function checkLogs(
+  client: Client,
+  record: Result,
+  opener: Opener,
+  sources: string[],
+  context: Context,
+): Promise<string> {
   const found: string[] = [];
   for (const name of ["stdout", "stderr"] as const) {
     const log = record[name];
@@ -309,6 +333,10 @@ async function checkLogs(client: Client, record: Result, sources: string[], cont
       throw new Error(`The record says ${log.bytes} bytes of ${name}, but a sandbox keeps ${MAX_LOG_BYTES}.`);
     const part = logPart(name, log);
     await fetchPart(client, part, sources, context);
+    if (opener !== undefined) {
+      found.push(await checkSealedLog(client, log, part, opener.identity, context));
+      continue;
+    }
     const actual = (await client.store.getBytes(part.cid, { maxBytes: part.maxBytes, signal: context.signal })).length;
     if (actual !== log.bytes) throw new Error(`${name} has ${actual} bytes, but the record says ${log.bytes}.`);
     found.push(`${name} ${formatBytes(log.bytes)}`);

@@ -1,19 +1,39 @@
 import { resolve } from "node:path";
 import { MarketError } from "@berth/protocol";
 import type { Command } from "commander";
+import { openLog } from "../actions/check-sealed.ts";
 import { agreementSentence } from "../actions/compare-results.ts";
-import { fetchPart, fetchRecord, fetchResult, logPart, readRecord, sourcesOf } from "../actions/fetch-result.ts";
+import {
+  fetchPart,
+  fetchRecord,
+  fetchResult,
+  fetchSpec,
+  logPart,
+  type Part,
+  readRecord,
+  sourcesOf,
+} from "../actions/fetch-result.ts";
 import { followLogs, type LogPlace } from "../actions/follow-logs.ts";
-import { getJob } from "../actions/get-job.ts";
+import { getJob, type Job } from "../actions/get-job.ts";
 import { assertFree, exportOutputs } from "../actions/run-job.ts";
 import { verifyJob } from "../actions/verify-job.ts";
 import { parseJobId, whole } from "../cli/arguments.ts";
 import { exitCodes } from "../cli/exit-codes.ts";
+import { identityHelp, keyringFor } from "../cli/identity.ts";
 import { checkLines } from "../cli/output.ts";
 import type { Runner } from "../cli/runner.ts";
 import type { GlobalFlags, Session } from "../cli/session.ts";
 import { printable } from "../format.ts";
+import { identityOf } from "../sealed/keyring.ts";
+import { looksSealed } from "../sealed/open.ts";
 import { walletFromKeyFile } from "../wallet.ts";
+
+interface LogFlags extends GlobalFlags {
+  stderr?: boolean;
+  replica?: number;
+  follow?: boolean;
+  identity?: string;
+}
 
 /** `berth logs JOB` */
 export function addLogs(program: Command, run: Runner): void {
@@ -24,8 +44,9 @@ export function addLogs(program: Command, run: Runner): void {
     .option("--stderr", "standard error instead of standard output")
     .option("--follow", "go on until the job ends; reading a job that runs needs the key that ordered or pays")
     .option("--replica <n>", "which replica (default 0)", whole("replicas"))
+    .option("--identity <file>", identityHelp)
     .action(async (id: string, _options, self: Command) => {
-      const flags = self.optsWithGlobals<GlobalFlags & { stderr?: boolean; replica?: number; follow?: boolean }>();
+      const flags = self.optsWithGlobals<LogFlags>();
       await run(flags, { withKey: false }, async (session) => {
         const { client, context } = session;
         const job = await getJob(client, parseJobId(id), context);
@@ -39,7 +60,7 @@ export function addLogs(program: Command, run: Runner): void {
         if (log === null) return { json: { [name]: null }, text: "" };
         const part = logPart(name, log);
         await fetchPart(client, part, sources, context);
-        const bytes = await client.store.getBytes(part.cid, { maxBytes: part.maxBytes, signal: context.signal });
+        const bytes = await readLog(session, job, part, sources, flags);
         const text = new TextDecoder().decode(bytes).replace(/\n$/, "");
         return {
           json: { [name]: text, truncated: log.truncated },
@@ -47,6 +68,23 @@ export function addLogs(program: Command, run: Runner): void {
         };
       });
     });
+}
+
+/** A log as it was written; who gets it encrypted needs the identity. Only then is the spec asked for. */
+async function readLog(
+  { client, config, context }: Session,
+  job: Job,
+  part: Part,
+  sources: string[],
+  flags: LogFlags,
+): Promise<Uint8Array> {
+  const { cid, maxBytes } = part;
+  const { signal } = context;
+  const bytes = await client.store.getBytes(cid, { maxBytes, signal });
+  if (!looksSealed(bytes)) return bytes;
+  const { encryptTo } = (await fetchSpec(client, job, sources, context)).outputs;
+  if (encryptTo === undefined) return bytes; // the job itself wrote something that looks like it
+  return await openLog(client, part, await identityOf(encryptTo, keyringFor(config, flags)), signal);
 }
 
 /** A job without a result: its node is asked, with the key of who ordered or pays. */
@@ -84,14 +122,16 @@ export function addGet(program: Command, run: Runner): void {
     .argument("<job>", "its id")
     .requiredOption("-o, --out <dir>", "where to put them; must not exist or be empty")
     .option("--unverified", "put them there even if a check fails")
+    .option("--identity <file>", identityHelp)
     .action(async (id: string, _options, self: Command) => {
-      const flags = self.optsWithGlobals<GlobalFlags & { out: string; unverified?: boolean }>();
-      await run(flags, { withKey: false }, async ({ client, trust, context }) => {
+      const flags = self.optsWithGlobals<GlobalFlags & { out: string; unverified?: boolean; identity?: string }>();
+      await run(flags, { withKey: false }, async ({ client, config, trust, context }) => {
+        const keyring = keyringFor(config, flags);
         const jobId = parseJobId(id);
         const out = resolve(flags.out);
         await assertFree(out);
         await fetchResult(client, await getJob(client, jobId, context), context);
-        const verification = await verifyJob(client, jobId, { trust }, context);
+        const verification = await verifyJob(client, jobId, { trust, keyring }, context);
         const { ok, checks } = verification;
         if (!ok && flags.unverified !== true) {
           const failed = checks.filter((check) => !check.ok).map(({ name, detail }) => `${name}: ${detail}`);
@@ -99,7 +139,7 @@ export function addGet(program: Command, run: Runner): void {
             hint: "`berth verify JOB` shows every check; --unverified fetches the outputs all the same.",
           });
         }
-        const outputs = await exportOutputs(client, verification, out, context);
+        const outputs = await exportOutputs(client, verification, out, keyring, context);
         const text = `Outputs are in ${outputs}; ${ok ? `${checks.length} checks passed` : "they are NOT verified"}.`;
         return {
           json: { jobId, outputs, verification: { ok, checks } },
@@ -116,10 +156,13 @@ export function addVerify(program: Command, run: Runner): void {
     .command("verify")
     .description("Check a result from the contract's storage down to the bytes.")
     .argument("<job>", "its id")
+    .option("--identity <file>", identityHelp)
     .action(async (id: string, _options, self: Command) => {
-      await run(self.optsWithGlobals(), { withKey: false }, async ({ client, trust, context }) => {
+      const flags = self.optsWithGlobals<GlobalFlags & { identity?: string }>();
+      await run(flags, { withKey: false }, async ({ client, config, trust, context }) => {
         const jobId = parseJobId(id);
-        const { ok, checks, agreement } = await verifyJob(client, jobId, { trust }, context);
+        const keyring = keyringFor(config, flags);
+        const { ok, checks, agreement } = await verifyJob(client, jobId, { trust, keyring }, context);
         const lines = checkLines(checks);
         return {
           json: { jobId, ok, checks, ...(agreement === null ? {} : { agreement }) },

@@ -12,6 +12,7 @@ import { addresses, cores, label, parseJobId, several, variable, whole } from ".
 import { confirm } from "../cli/confirm.ts";
 import { describeRun } from "../cli/describe.ts";
 import { exitCodes, exitCodesHelp } from "../cli/exit-codes.ts";
+import { identityHelp, keyringFor } from "../cli/identity.ts";
 import { outputPrinter } from "../cli/output.ts";
 import type { Runner } from "../cli/runner.ts";
 import type { GlobalFlags, Session } from "../cli/session.ts";
@@ -43,6 +44,8 @@ interface RunFlags extends GlobalFlags {
   retentionSeconds?: number;
   idempotent?: boolean;
   attest?: Spec["attestation"];
+  encrypt?: boolean;
+  identity?: string;
   spec?: string;
   post?: boolean;
   yes?: boolean;
@@ -106,6 +109,8 @@ export function addRun(program: Command, run: Runner): void {
     .option("--retention-seconds <s>", "how long the node keeps the outputs", whole("seconds"))
     .option("--idempotent", "the command may be started again if the machine crashes")
     .addOption(new Option("--attest <kind>", "evidence that the node must give").choices(["none", "tpm2", "exec"]))
+    .option("--encrypt", "outputs and logs that only you can open, with an age identity made and kept for the job")
+    .option("--identity <file>", "encrypt them to the age identity in this file instead")
     .option("--spec <file>", "a whole spec, JSON or YAML; the flags above then are not allowed")
     .option("--post", "put the request on chain instead of signing it")
     .option("--yes", "do not ask before paying")
@@ -132,6 +137,7 @@ export function addResume(program: Command, run: Runner): void {
     .option("--out <dir>", "where the outputs go; must not exist or be empty")
     .option("--follow", "show what the job writes while it runs (default on a terminal)")
     .option("--no-follow", "do not show it")
+    .option("--identity <file>", identityHelp)
     .option("--no-approve", "verify, but leave the paying for later")
     .addHelpText("after", exitCodesHelp)
     .action(async (job: string, _options, self: Command) => {
@@ -139,7 +145,7 @@ export function addResume(program: Command, run: Runner): void {
       await run(flags, { withKey: true }, async (session) => {
         const { client, config, trust, context } = session;
         const own = { out: outOf(flags), trust, approve: flags.approve, onOutput: outputOf(flags) };
-        const options = { ...own, serve: serveOf(config) };
+        const options = { ...own, keyring: keyringFor(config, flags), serve: serveOf(config) };
         return await answer(session, flags, await resumeJob(client, parseJobId(job), options, context));
       });
     });
@@ -188,6 +194,8 @@ async function runOptions(
     gpuModel: flags.gpuModel,
     challengeSeconds: flags.challengeSeconds,
     openSeconds: flags.openSeconds,
+    encrypt: flags.encrypt === true || flags.identity !== undefined,
+    keyring: keyringFor(config, flags),
     post: flags.post,
     out: outOf(flags),
     trust,

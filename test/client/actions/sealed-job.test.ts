@@ -1,0 +1,146 @@
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fetchContent } from "@berth/content";
+import { digestToCid, type JobId, type MarketError, parseSpec, type UnsignedResult } from "@berth/protocol";
+import { expect } from "chai";
+import { createWalletClient, http } from "viem";
+import { getJob } from "../../../client/src/actions/get-job.ts";
+import { exportOutputs, type RunOptions, runJob } from "../../../client/src/actions/run-job.ts";
+import { verifyJob } from "../../../client/src/actions/verify-job.ts";
+import { marketBalance } from "../../../client/src/chain-reads.ts";
+import { keyringOf } from "../../../client/src/sealed/keyring.ts";
+import { walletFromViem } from "../../../client/src/wallet.ts";
+import { archiveOutputs } from "../../../provider-node/src/output/archive.ts";
+import { sealOnce } from "../../../provider-node/src/output/seal.ts";
+import { agePair } from "../../support/age.ts";
+import { quiet } from "../../support/engine.ts";
+import { aSpec } from "../../support/specs.ts";
+import { tinyImage } from "../support/images.ts";
+import { type Ordered, silent, type TestMarket, testMarket } from "../support/market.ts";
+import { OUTPUT, playNode } from "../support/node.ts";
+
+const LOG = "it works\n";
+
+describe("a job whose outputs are encrypted", function () {
+  this.timeout(30_000);
+  let market: TestMarket;
+  let image: string;
+  before(async () => {
+    market = await testMarket();
+    image = `oci:${(await tinyImage(await market.folder())).dir}`;
+  });
+  after(() => market.close());
+
+  const wallet = () =>
+    walletFromViem(createWalletClient({ account: market.requester, transport: http(market.anvil.url) }));
+  const options = (more: Partial<RunOptions> = {}): RunOptions => ({
+    image,
+    spec: { command: ["x"], runSeconds: 60, startSeconds: 30 },
+    serve: { host: "127.0.0.1", port: 0 },
+    ...more,
+  });
+  const code = (promise: Promise<unknown>) =>
+    promise.then(
+      () => undefined,
+      (error: MarketError) => error.code,
+    );
+
+  /** Publishes what an honest node does, encrypted to whom the spec says, or to `others`. */
+  async function sealingNode(ordered: Ordered, others?: string[]): Promise<void> {
+    const { store } = market;
+    const cid = digestToCid(ordered.request.specHash);
+    await fetchContent(cid, { sources: ordered.sources, store, maxBytes: 2 ** 20, log: silent });
+    const spec = parseSpec(JSON.parse(new TextDecoder().decode(await store.getBytes(cid, { maxBytes: 2 ** 20 }))));
+    const recipients = others ?? spec.outputs.encryptTo ?? [];
+    const text = async function* (content: string) {
+      yield Buffer.from(content);
+    };
+    const dir = await market.folder();
+    const add = async (name: string, content: () => AsyncIterable<Uint8Array>) =>
+      (await store.addPath(await sealOnce(dir, name, content, recipients, quiet))).cid;
+    const file = { path: "answer.txt", bytes: OUTPUT.length, content: () => text(OUTPUT) };
+    const [outputs, stdout, stderr] = [
+      await add("outputs", () => archiveOutputs([file], [])),
+      await add("stdout", () => text(LOG)),
+      await add("stderr", () => text("")),
+    ];
+    const record = (honest: UnsignedResult): UnsignedResult => ({
+      ...honest,
+      outputs: { cid: outputs, bytes: OUTPUT.length, files: 1, skipped: [] },
+      stdout: { cid: stdout, bytes: LOG.length, truncated: false },
+      stderr: { cid: stderr, bytes: 0, truncated: false },
+    });
+    await playNode(market, ordered, { record });
+  }
+
+  it("is opened by who ordered it, verified by everyone, and written by nobody else", async () => {
+    market.onRequest = (ordered) => sealingNode(ordered);
+    const folder = await market.folder();
+    const keyring = keyringOf({ dir: join(folder, "identities") });
+    const client = await market.client(wallet());
+    const said: string[] = [];
+    const out = join(folder, "result");
+    const onProgress = ({ message }: { message: string }) => said.push(message);
+    const report = await runJob(client, options({ encrypt: true, keyring, out }), { onProgress });
+
+    expect(report.verification.checks.filter(({ ok }) => !ok)).to.deep.equal([]);
+    expect(report.replicas[0]).to.include({ state: "settled", exitCode: 0 });
+    expect(await readFile(join(out, "answer.txt"), "utf8")).to.equal(OUTPUT);
+    const [kept = ""] = await readdir(join(folder, "identities"));
+    expect(said.find((line) => line.includes(kept))).to.match(/encrypted to age1/);
+    expect((await stat(join(folder, "identities", kept))).mode & 0o777).to.equal(0o600);
+
+    const stranger = await market.client();
+    const job = await getJob(stranger, report.jobId);
+    const verification = await verifyJob(stranger, job.jobId);
+    expect(verification.ok).to.equal(true);
+    expect(verification.checks.find(({ name }) => name === "outputs")?.detail).to.match(/encrypted.*not opened/);
+    const theirs = keyringOf({ dir: join(folder, "nothing") });
+    const take = (ring: typeof theirs) => exportOutputs(stranger, verification, join(folder, "taken"), ring, {});
+    expect(await code(take(theirs))).to.equal("IDENTITY_MISSING");
+    const wrong = join(folder, "wrong");
+    await writeFile(wrong, (await agePair()).identity, { mode: 0o600 });
+    expect(await code(take(keyringOf({ dir: folder, file: wrong })))).to.equal("IDENTITY_WRONG");
+    expect(await code(verifyJob(stranger, job.jobId, { keyring: keyringOf({ dir: folder, file: wrong }) }))).to.equal(
+      "IDENTITY_WRONG",
+    );
+    expect(await readdir(folder)).to.not.include("taken");
+    await take(keyringOf({ dir: folder, file: join(folder, "identities", kept) }));
+    expect(await readFile(join(folder, "taken/answer.txt"), "utf8")).to.equal(OUTPUT);
+  });
+
+  it("is not paid when the node publishes it in the clear, or encrypts it to others", async () => {
+    const others = [(await agePair()).recipient];
+    const nodes = [(ordered: Ordered) => playNode(market, ordered), (ordered: Ordered) => sealingNode(ordered, others)];
+    for (const node of nodes) {
+      market.onRequest = async (ordered) => void (await node(ordered));
+      const client = await market.client(wallet());
+      const keyring = keyringOf({ dir: await market.folder() });
+      const out = join(await market.folder(), "result");
+      const report = await runJob(client, options({ encrypt: true, keyring, out }));
+      const failed = report.verification.checks.filter(({ ok }) => !ok).map(({ name }) => name);
+      expect(failed).to.deep.equal(["outputs", "logs"]);
+      expect(report.outputs).to.equal(null);
+      expect((await getJob(client, report.jobId as JobId)).state).to.equal("submitted");
+    }
+  });
+
+  it("is not ordered when nobody here could open what is to be written here", async () => {
+    const client = await market.client(wallet());
+    const { address } = client.wallet ?? { address: "0x" };
+    const before = await marketBalance(client, address, market.nodes[0]?.offer.token ?? "0x");
+    market.onRequest = async () => expect.fail("it was ordered");
+    expect(await code(runJob(client, options({ encrypt: true })))).to.equal("KEYRING_MISSING");
+    const { recipient } = await agePair();
+    const whole = parseSpec({
+      ...aSpec(),
+      outputs: { path: "/out", maxBytes: 1000, maxFiles: 1, encryptTo: [recipient] },
+    });
+    const folder = await market.folder();
+    const keyring = keyringOf({ dir: folder });
+    expect(await code(runJob(client, options({ spec: whole, out: join(folder, "result"), keyring })))).to.equal(
+      "IDENTITY_MISSING",
+    );
+    expect(await marketBalance(client, address, market.nodes[0]?.offer.token ?? "0x")).to.equal(before);
+  });
+});
