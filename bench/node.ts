@@ -127,7 +127,7 @@ interface Bench {
 
 async function withNode(work: (on: Bench) => Promise<void>): Promise<void> {
   const bench = await openMarketBench();
-  const settings = { confirmations: "0", pollMs: "20", "transactions.settle.enabled": "false" };
+  const settings = { confirmations: "0", pollMs: "50", "transactions.settle.enabled": "false" };
   let node: NodeProcess | undefined;
   let cleanUp: (() => Promise<unknown>) | undefined;
   const restart = (again: string[]) => {

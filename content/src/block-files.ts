@@ -21,9 +21,9 @@ export interface BlockFiles extends BlockStore {
 /**
  * Blocks as files, in the folder layout of blockstore-fs, which any tool of that family can read. Writing is done here:
  * two writers of the same block must not share a temporary name, and a block's bytes reach the disk before its name does,
- * so a store is usable after kill -9 or a power cut.
+ * so a store is usable after kill -9 or a power cut. Where `durable` is false nothing is flushed: for what no one reads then.
  */
-export async function openBlockFiles(dir: string): Promise<BlockFiles> {
+export async function openBlockFiles(dir: string, { durable = true } = {}): Promise<BlockFiles> {
   const blocksDir = join(dir, "blocks");
   const tmpDir = join(dir, "tmp");
   await mkdir(blocksDir, { recursive: true });
@@ -62,7 +62,7 @@ export async function openBlockFiles(dir: string): Promise<BlockFiles> {
     verifyBlock(cid, bytes);
     await exclusive(blockKey(cid), async () => {
       if ((await size(cid)) === bytes.length && (await touch(pathOf(cid)))) return;
-      await writeDurably(pathOf(cid), bytes, join(tmpDir, randomUUID()));
+      await writeWhole(pathOf(cid), bytes, join(tmpDir, randomUUID()), durable);
     });
   };
 
@@ -102,12 +102,12 @@ async function readBlock(cid: CID, path: string, signal: AbortSignal | undefined
   }
 }
 
-async function writeDurably(path: string, bytes: Uint8Array, tmp: string): Promise<void> {
+async function writeWhole(path: string, bytes: Uint8Array, tmp: string, durable: boolean): Promise<void> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(tmp, "wx", 0o644);
     await handle.writeFile(bytes);
-    await handle.datasync();
+    if (durable) await handle.datasync();
     await handle.close();
     await mkdir(dirname(path), { recursive: true });
     await rename(tmp, path);

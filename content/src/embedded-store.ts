@@ -8,7 +8,7 @@ import { importCar } from "./car.ts";
 import { blockKey, parseContentCid } from "./cids.ts";
 import { dagSize, notFound, walkDag } from "./dag.ts";
 import { openPinLedger } from "./pins.ts";
-import type { ContentStore } from "./store.ts";
+import type { ContentStore, ReaderStore } from "./store.ts";
 import { readerOver } from "./store-base.ts";
 
 /** Blocks touched within this time are never collected: an add or a fetch that is under way may count on them. */
@@ -63,6 +63,11 @@ export async function openEmbeddedStore({ dir }: { dir: string }): Promise<Conte
     },
     close: async () => ledger.close(),
   };
+}
+
+/** A place in the folder `dir` for what is fetched, looked at and dropped: without pins, and gone with a power cut. */
+export async function openScratchStore({ dir }: { dir: string }): Promise<ReaderStore> {
+  return readerOver(await openBlockFiles(dir, { durable: false }));
 }
 
 /** Throws PIN_INVALID unless `until` counts whole unix seconds. */

@@ -5,7 +5,7 @@ import { importCar } from "./car.ts";
 import { isLeaf, linksOf, MAX_BLOCK_BYTES, parseContentCid, verifyBlock } from "./cids.ts";
 import { addOnce, assertBelow, dagSize, isMissing } from "./dag.ts";
 import { openRequest } from "./http.ts";
-import type { Added, BlockStore, CallOptions, ContentStore, OnProgress } from "./store.ts";
+import type { Added, BlockStore, CallOptions, OnProgress, ReaderStore } from "./store.ts";
 
 /** Raw blocks asked for at once; with the block limit, this bounds memory. */
 const BLOCKS_AT_ONCE = 8;
@@ -22,7 +22,7 @@ export interface Source {
 export interface FetchOptions extends CallOptions {
   /** Best first. A mere base URL is asked wherever it is. */
   sources: readonly (string | Source)[];
-  store: ContentStore;
+  store: ReaderStore;
   /** Bound on the bytes of all distinct blocks. */
   maxBytes: number;
   log: Logger;
@@ -161,7 +161,7 @@ async function fetchBlock({ base, publicOnly, signal, stallMs }: Attempt, cid: C
 }
 
 async function sizeIfComplete(
-  { blocks }: ContentStore,
+  { blocks }: ReaderStore,
   root: CID,
   { maxBytes, signal }: FetchOptions,
 ): Promise<number | undefined> {

@@ -1,5 +1,5 @@
 export { addStream, UNIXFS_PROFILE } from "./add.ts";
-export { openEmbeddedStore } from "./embedded-store.ts";
+export { openEmbeddedStore, openScratchStore } from "./embedded-store.ts";
 export { writeWhole } from "./export.ts";
 export { type Fetched, type FetchOptions, fetchContent, type Source } from "./fetch.ts";
 export { readBody } from "./follow.ts";

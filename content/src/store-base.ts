@@ -3,14 +3,12 @@ import { exportCar } from "./car.ts";
 import { isLeaf, parseContentCid } from "./cids.ts";
 import { assertBelow, dagSize, isMissing } from "./dag.ts";
 import { exportTo } from "./export.ts";
-import type { BlockStore, CallOptions, ContentStore } from "./store.ts";
+import type { BlockStore, CallOptions, ReaderStore } from "./store.ts";
 import { kindOf, readFileContent } from "./unixfs-read.ts";
 import { measureTree } from "./walk.ts";
 
 /** The reading half of a store: the same over any place that has blocks. */
-export function readerOver(
-  blocks: BlockStore,
-): Pick<ContentStore, "blocks" | "has" | "size" | "getBytes" | "read" | "measure" | "exportTo" | "exportCar"> {
+export function readerOver(blocks: BlockStore): ReaderStore {
   return {
     blocks,
     async has(cid, { signal } = {}) {

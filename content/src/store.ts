@@ -109,3 +109,9 @@ export interface ContentStore {
   gc(now: number, options?: CallOptions): Promise<{ pins: number; blocks: number; bytes: number }>;
   close(): Promise<void>;
 }
+
+/** The reading half: what any place that has blocks can do. */
+export type ReaderStore = Pick<
+  ContentStore,
+  "blocks" | "has" | "size" | "getBytes" | "read" | "measure" | "exportTo" | "exportCar"
+>;

@@ -24,6 +24,8 @@ export interface PodmanStore {
   runLocked(lock: string, args: readonly string[], options: { signal: AbortSignal }): Promise<CommandResult>;
   /** Resolves when no earlier `runLocked` with this lock is still at work. */
   settle(lock: string, options: { signal: AbortSignal }): Promise<void>;
+  /** Where monitors write exit codes, each in a file named like its container. */
+  exitsFolder: string;
   /** Ids of images by their digests, as far as they were looked up. */
   imageIds: Map<string, string>;
   /** Unmounts the store and drops its runtime folder. Images stay on disk. */
@@ -105,6 +107,7 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
     settle: async (lock, { signal }) => {
       await command("flock", ["--exclusive", "--close", lock, "true"], { signal, env });
     },
+    exitsFolder: join(runFolder, "t", "exits"),
     imageIds: new Map(),
     release: async (closing) => {
       const ours = mountPoints().filter((path) => path.startsWith(`${folder}/`) || path.startsWith(`${runFolder}/`));

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
@@ -25,12 +25,14 @@ const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
 const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
 const POLL_MS = 20;
+const EXIT_FILE_POLL_MS = 5;
 const REMOVE_PATIENCE_MS = 10_000;
 
-/** The container's first process, and its monitor. */
+/** The container's first process, and its monitor; of one that this process started, which it is and since when too. */
 interface Watched {
   job: ProcessId;
   monitor: ProcessId;
+  started?: { id: string; at: Date };
 }
 
 export interface PodmanEngineOptions {
@@ -146,7 +148,8 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     const run = (own: { signal: AbortSignal }) => store.runLocked(fileOf(name, "start.lock"), args, own);
     const { exitCode, stderr } = await (spec.isolation === "gvisor" ? inTime(name, run, context) : run(context));
     if (exitCode !== 0) throw await whyNotStarted(record, exitCode, stderr, context);
-    await watch(name, { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) });
+    const pids = { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) };
+    await watch(name, pids, { id: textIn(fileOf(name, "id")) ?? "", at: new Date() });
     context.log.info({ attempt: name }, "attempt started");
   };
 
@@ -205,16 +208,39 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 
   /** Remembers the processes of an attempt that runs, so that podman need not be asked whether it still does. */
-  const watch = async (name: string, { job, monitor }: Record<keyof Watched, number>): Promise<void> => {
+  const watch = async (
+    name: string,
+    { job, monitor }: { job: number; monitor: number },
+    started?: Watched["started"],
+  ): Promise<void> => {
     const ids = await Promise.all([identify(job), identify(monitor)]);
-    if (ids[0] && ids[1]) running.set(name, { job: ids[0], monitor: ids[1] });
+    if (ids[0] && ids[1]) running.set(name, { job: ids[0], monitor: ids[1], ...(started && { started }) });
   };
 
-  const isWatched = async (name: string): Promise<boolean> => {
+  /** What can be told without podman: that it runs, or that it ended with 0, as its monitor wrote. */
+  const watched = async (name: string): Promise<AttemptState | undefined> => {
     const seen = running.get(name);
-    if (seen && (await isAlive(seen.job)) && (await isAlive(seen.monitor))) return true;
+    if (seen === undefined) return undefined;
+    if ((await isAlive(seen.job)) && (await isAlive(seen.monitor))) return { phase: "running" };
+    const { started } = seen;
+    const finishedAt = started && (await endedWithZero(started.id, seen.monitor));
     running.delete(name);
-    return false;
+    if (started === undefined || finishedAt === undefined) return undefined;
+    const times = { startedAt: started.at, finishedAt: finishedAt > started.at ? finishedAt : started.at };
+    return { phase: "exited", exitCode: 0, oomKilled: false, timedOut: false, cancelled: false, ...times };
+  };
+
+  /** When the monitor wrote that the job ended with 0; undefined for any other end. podman soon takes the file away. */
+  const endedWithZero = async (id: string, monitor: ProcessId): Promise<Date | undefined> => {
+    const path = join(store.exitsFolder, id);
+    for (;;) {
+      const wasAlive = await isAlive(monitor);
+      const mtime = statSync(path, { throwIfNoEntry: false })?.mtime;
+      const text = textIn(path);
+      if (text !== undefined) return text === "0" ? mtime : undefined;
+      if (!wasAlive || mtime !== undefined) return undefined;
+      await pause(EXIT_FILE_POLL_MS);
+    }
   };
 
   const inspect = async (name: string, context: Context): Promise<AttemptState> => {
@@ -222,7 +248,9 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (!before) return { phase: "absent" };
     if (before.end) return before.end.state;
     if (!before.startIntent) return { phase: before.containerId ? "created" : "absent" };
-    if (await isWatched(name)) return { phase: "running" };
+    const known = await watched(name);
+    if (known?.phase === "running") return known;
+    if (known !== undefined && records.must(name).cancelAt === undefined) return ended(before, known, context);
     let found = await podmanInspect(name, context);
     if (found === undefined || isUnstarted(found)) {
       await settled(name, context);
@@ -256,10 +284,14 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (state.phase === "running" && found)
       await watch(name, { job: found.State.Pid ?? 0, monitor: found.State.ConmonPid ?? 0 });
     if (state.phase === "lost") await killCgroup(host, cgroupOf(name)); // nothing may go on unwatched
-    if (state.phase === "exited" || state.phase === "lost") {
-      records.write({ ...record, end: { state, usage: usedBy(name, state) } });
-      context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
-    }
+    return state.phase === "exited" || state.phase === "lost" ? ended(record, state, context) : state;
+  };
+
+  /** Writes how it ended, once and for all. */
+  const ended = (record: AttemptRecord, state: AttemptState, context: Context): AttemptState => {
+    const { name } = record.spec;
+    records.write({ ...record, end: { state, usage: usedBy(name, state) } });
+    context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
     return state;
   };
 
@@ -272,8 +304,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     for (;;) {
       const state = await inspect(name, context);
       if (state.phase !== "running") return state;
-      do await pause(POLL_MS, undefined, { signal: context.signal });
-      while (await isWatched(name));
+      await pause(POLL_MS, undefined, { signal: context.signal });
     }
   };
 
@@ -376,8 +407,14 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 }
 
+/** Undefined when the file is not there, or no more. */
 function textIn(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** 0 when the file is not there. */
