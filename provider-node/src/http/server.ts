@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { type ContentStore, createGateway, type Listening } from "@berth/content";
 import { bytes32Schema, MarketError } from "@berth/protocol";
 import express, { type Express, type Router } from "express";
@@ -38,7 +39,8 @@ function createApp({ content, hindrances, phaseOf, logs, log }: NodeServerOption
   const app = express();
   app.disable("x-powered-by");
   app.use(createGateway({ store: content, log }));
-  app.get("/health", (_request, response) => void response.json({ alive: true }));
+  const instance = randomUUID();
+  app.get("/health", (_request, response) => void response.json({ alive: true, instance }));
   app.get("/ready", (_request, response) => {
     const reasons = hindrances();
     if (reasons.length === 0) return void response.set("Cache-Control", "no-store").json({ ready: true });

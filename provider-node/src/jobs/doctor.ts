@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
-import type { NodeLimits } from "@berth/protocol";
+import type { Rpc } from "@berth/chain";
+import { errorToJson, type NodeLimits } from "@berth/protocol";
 import { formatEther, type LocalAccount } from "viem";
 import { probeAttester } from "../attest/index.ts";
 import { bootId } from "../boot-id.ts";
@@ -22,7 +23,9 @@ import { defaultCapacity } from "../core/capacity.ts";
 import { type Check, failedBy, passed } from "../core/check.ts";
 import { acceptedBy, type Capacity, limitsFor } from "../core/offer.ts";
 import { freeBytesOf } from "../disk.ts";
+import { clockCheck, syncCheck } from "../doctor/chain-probes.ts";
 import { runProbes } from "../doctor/probes.ts";
+import { reachCheck } from "../doctor/reach-probe.ts";
 import { stakeChecks } from "../doctor/stake.ts";
 import type { Capability, Probe } from "../doctor/types.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
@@ -33,7 +36,6 @@ import { profilesOf } from "../policy/profiles.ts";
 
 /** Gas that a node should be able to pay: some hundred results on a cheap chain. */
 const LOW_BALANCE_WEI = 10n ** 16n;
-const MAX_SKEW_SECONDS = 30;
 /** Days of key validity below which a new publication is due. */
 const KEY_DAYS_WARN = 7;
 
@@ -46,6 +48,8 @@ export interface Proven {
   /** The GPUs that jobs can have: CDI names; with Slurm as many names as there are, one of which a job has had. */
   gpus: string[];
   attestation: "none" | "tpm2" | "exec";
+  /** Unless false, the RPC shows the chain as it is now, by this machine's clock. */
+  isPresent?: boolean;
 }
 
 export interface Diagnosis {
@@ -58,7 +62,9 @@ export interface Diagnosis {
 /** Tries everything that this node needs, on this machine and on the chain. Never throws for what it finds. */
 export async function diagnose(config: Config, context: Context): Promise<Diagnosis> {
   const machine = await machineChecks(config, context);
-  const others = [...accountChecks(config.images.registries), ...(await chainChecks(config, context))];
+  const reach = tried("public address", "results that others can fetch", () => reachCheck(config.http, context));
+  const chain = chainChecks(config, context);
+  const others = [...accountChecks(config.images.registries), ...(await chain), await reach];
   const needed = machine.checks.filter(({ without }) => without === RUNNING_JOBS);
   const ok = machine.proven.containers && [...needed, ...others].every(({ status }) => status !== "fail");
   return { checks: [...machine.checks, ...others], proven: machine.proven, ok };
@@ -98,6 +104,21 @@ export async function machineChecks(
   const result = await checkMachine(config, before?.about === about ? before.result.proven : undefined, quiet);
   writeFileSync(file, JSON.stringify({ bootId: bootId(), about, at: Date.now(), result }));
   return result;
+}
+
+/**
+ * What a running node goes by: the checks of this machine, and whether it sees the chain's present. An RPC that does not
+ * answer says nothing about that; the node's follower tells of it at once.
+ */
+export async function withHead(
+  { checks, proven }: MachineDiagnosis,
+  rpc: Rpc,
+  context: Context,
+): Promise<MachineDiagnosis> {
+  const head = await headChecks(rpc, context).catch(() => []);
+  context.signal.throwIfAborted();
+  const isPresent = head.every(({ status }) => status !== "fail");
+  return { checks: [...checks, ...head], proven: { ...proven, isPresent } };
 }
 
 /** @param before what an earlier check proved: it stays where this one finds out nothing either way */
@@ -190,7 +211,7 @@ async function chainChecks(config: Config, context: Context): Promise<Check[]> {
   }
   const { rpc, deployment } = access;
   const checks = [passed("chain", `chain ${rpc.chainId} answers, the market is at ${deployment.market}`)];
-  checks.push(await tried("clock", "being matched in time", () => clockCheck(access, context)));
+  checks.push(...(await triedAll("rpc", "being matched in time", () => headChecks(access.rpc, context))));
   let account: LocalAccount;
   try {
     account = readKey(keyFileOf(config), "hot key");
@@ -203,15 +224,16 @@ async function chainChecks(config: Config, context: Context): Promise<Check[]> {
   return checks;
 }
 
-async function clockCheck({ rpc }: ChainAccess, { signal }: Context): Promise<Check> {
-  const skew = await clockSkew(rpc, signal);
-  if (Math.abs(skew) <= MAX_SKEW_SECONDS) return passed("clock", `within ${Math.abs(skew)} s of the newest block`);
-  return {
-    name: "clock",
-    status: "warn",
-    detail: `The newest block is ${Math.abs(skew)} s ${skew > 0 ? "behind" : "ahead of"} this machine's clock.`,
-    fix: "Synchronise the clock (NTP). On a test chain, mine a block or mind that its time was moved.",
-  };
+/** Is the chain that the RPC shows the present one, and this machine's clock right? */
+async function headChecks(rpc: Rpc, { signal }: Context): Promise<Check[]> {
+  const syncing = rpc.request("eth_syncing", [], { signal }).catch(unlessSilent);
+  const [skew, answer] = await Promise.all([clockSkew(rpc, signal), syncing]);
+  return [clockCheck(skew, rpc.chainId), syncCheck(answer)];
+}
+
+/** Some RPCs do not know the call. */
+function unlessSilent(error: unknown): undefined {
+  if (errorToJson(error).code === "RPC_UNAVAILABLE") throw error;
 }
 
 async function gasCheck({ rpc }: ChainAccess, { address }: LocalAccount): Promise<Check> {

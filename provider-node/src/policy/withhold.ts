@@ -3,7 +3,7 @@ import type { Draining } from "../store/drain.ts";
 /** What the node knows of itself without asking the chain. */
 export interface Standing {
   draining: Draining | undefined;
-  proven: { containers: boolean };
+  proven: { containers: boolean; isPresent?: boolean };
   freeDiskBytes: number;
   minFreeBytes: number;
   /** Unix milliseconds since when the RPC has been behind or silent; null while it is neither. */
@@ -23,6 +23,9 @@ export function whyWithheld(standing: Standing): string | undefined {
     return `The node is draining${draining.reason === "" ? "" : `: ${draining.reason}`}.`;
   }
   if (!proven.containers) return "This machine did not prove that it can run jobs; see `berth-node doctor`.";
+  if (proven.isPresent === false) {
+    return "The RPC is catching up, or the newest block is far from this machine's time; see `berth-node doctor`.";
+  }
   if (freeDiskBytes < minFreeBytes) {
     return `Less than ${Math.round(minFreeBytes / 2 ** 20)} MiB of the disk are free (minFreeMiB).`;
   }

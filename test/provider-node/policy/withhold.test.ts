@@ -22,6 +22,10 @@ describe("whyWithheld", () => {
     [{ draining: { reason: "", since: 1 } }, "The node is draining."],
     [{ draining: { reason: "new disk", since: 1 } }, "The node is draining: new disk."],
     [{ proven: { containers: false } }, "This machine did not prove that it can run jobs; see `berth-node doctor`."],
+    [
+      { proven: { containers: true, isPresent: false } },
+      "The RPC is catching up, or the newest block is far from this machine's time; see `berth-node doctor`.",
+    ],
     [{ freeDiskBytes: 1024 * MIB - 1 }, "Less than 1024 MiB of the disk are free (minFreeMiB)."],
     [{ behindSince: 940_000 }, "No RPC has shown the chain as it is for over 60 s; see `rpcUrls`."],
   ] as [Partial<Standing>, string][])
