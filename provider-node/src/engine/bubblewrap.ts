@@ -129,7 +129,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     const state = stateOf({
       status: ending ? "exited" : claimed ? "running" : "created",
       // bwrap itself may be what was killed.
-      exitCode: ending?.exitCode ?? (oomKills > 0 ? 137 : -1),
+      exitCode: ending?.exitCode ?? (oomKills > 0 ? 137 : ending && hasNoCommand(name) ? 127 : -1),
       startedAt: ending?.startedAt ?? startedAt(name),
       finishedAt: ending?.finishedAt,
       monitorAlive: alive,
@@ -158,6 +158,9 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     const path = fileOf(name, "stderr.log");
     return existsSync(path) ? (readFileSync(path, "utf8").slice(-1000).trim().split("\n").at(-1) ?? "") : "";
   };
+
+  /** bwrap gives no exit code of a command that it cannot execute; a shell says 127. */
+  const hasNoCommand = (name: string): boolean => reasonOf(name).startsWith("bwrap: execvp ");
 
   /** What the monitor wrote when all was over. The exit code is bwrap's word for the job's; undefined when it has none. */
   const endingOf = (name: string) => {

@@ -66,6 +66,22 @@ describe("berth-node on a machine that changes", function () {
     await eventually("it offers again", () => bench.hasOffer(since), 120_000);
   });
 
+  it("opens an engine later that did not open at the start, says meanwhile that it has none, and then runs jobs", async () => {
+    writeFileSync(broken, "");
+    node = startNode(flags, env);
+    const { url } = await node.ready;
+    const reasons = async () => JSON.stringify(await (await fetch(`${url}/ready`)).json());
+    expect(await reasons()).to.match(/ENGINE_DOWN.*\(ENGINE_\w+\)/);
+
+    rmSync(broken);
+    const since = Date.now();
+    await eventually("it offers", () => bench.hasOffer(since), 120_000);
+    expect(await reasons()).to.not.include("ENGINE_DOWN");
+    const { jobId } = await bench.match({ command: ["/bin/true"] });
+    await eventually("the job has its result", async () => (await bench.results(jobId)).length === 1, 60_000);
+    expect(node.log()).to.include('"outcome":"exited"');
+  });
+
   it("stops politely at a first signal and at once at a second one; the job goes on, and the next start has its end", async () => {
     const since = Date.now();
     node = startNode(flags, env);

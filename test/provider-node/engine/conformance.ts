@@ -253,6 +253,14 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       await cleanup(spec);
     });
 
+    it("lets a command that the image lacks, or that is none, end by itself with a code that says so", async () => {
+      for (const command of [["/no/such/command"], ["no-such-command"], ["/etc/passwd"], ["/bin"]]) {
+        const state = await bench.run(bench.shell("", { command }));
+        expect(state, command.join()).to.deep.include({ phase: "exited", timedOut: false, oomKilled: false });
+        expect(state.exitCode, command.join()).to.be.greaterThan(0);
+      }
+    });
+
     it("meters what was used: time on the processor, memory touched, time on the clock", async () => {
       const sleeper = await started("sleep 1");
       const worker = await started(

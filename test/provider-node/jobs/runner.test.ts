@@ -4,7 +4,7 @@ import pino from "pino";
 import { decodeFunctionData, type Hex } from "viem";
 import type { JobTools } from "../../../provider-node/src/core/ports.ts";
 import { createRunner } from "../../../provider-node/src/jobs/runner.ts";
-import { createJournal, insertJob, type Journal } from "../../../provider-node/src/store/journal.ts";
+import { type Change, createJournal, insertJob, type Journal } from "../../../provider-node/src/store/journal.ts";
 import { openDatabase } from "../../../provider-node/src/store/open.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
 import { aSpec } from "../../support/specs.ts";
@@ -76,7 +76,7 @@ describe("the runner, with a container that does not start", () => {
   const startBy = MATCHED_AT + 60;
 
   /** What becomes of a run of which every start fails with `error`; the clock moves on by 10 s at each. */
-  async function run(error: Error): Promise<{ starts: number; outcome?: string | null; message?: string }> {
+  async function run(error: Error): Promise<{ starts: number } & Pick<Change, "outcome" | "message">> {
     const stop = new AbortController();
     const terms = termsOf(domain, aRequest({ submitWindow: 400 }), anOffer(), 0);
     const id = { jobId: terms.job.jobId as JobId, replica: 0 };
@@ -87,7 +87,7 @@ describe("the runner, with a container that does not start", () => {
     const spec = aSpec({ timeouts: { ...aSpec({}).timeouts, startSeconds: startBy - MATCHED_AT } });
     journal.begin({ ...id, attempt: 0 }, { state: "running", facts: { spec } }, MATCHED_AT);
 
-    const done = Promise.withResolvers<{ outcome?: string | null; message?: string }>();
+    const done = Promise.withResolvers<Change>();
     const watched: Journal = {
       ...journal,
       change(row, change, at) {
@@ -115,7 +115,7 @@ describe("the runner, with a container that does not start", () => {
     const { outcome, message } = await done.promise;
     await runner.idle();
     database.close();
-    return { starts, ...(outcome !== undefined && { outcome }), ...(message !== undefined && { message }) };
+    return { starts, ...(outcome && { outcome }), ...(message !== undefined && { message }) };
   }
 
   it("tries again for as long as the job may start, and blames itself then, with no word of its own machine", async () => {
