@@ -46,6 +46,8 @@ export interface NodeProcess {
   /** How it ended, where no signal did that. */
   exitCode: Promise<number | null>;
   log(): string;
+  /** Resolves once a line of its log is like this. */
+  says(isIt: (line: string) => boolean): Promise<void>;
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
@@ -55,7 +57,8 @@ export function startNode(args: readonly string[], env: Record<string, string> =
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: string[] = [];
-  createInterface({ input: child.stderr }).on("line", (line) => lines.push(line));
+  const stderr = createInterface({ input: child.stderr });
+  stderr.on("line", (line) => lines.push(line));
   const closed = once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>;
   const ended = closed.then(([, signal]) => signal);
   const ready = new Promise<Record<string, string | number | null>>((resolve, reject) => {
@@ -71,6 +74,16 @@ export function startNode(args: readonly string[], env: Record<string, string> =
     ended,
     exitCode: closed.then(([code]) => code),
     log: () => lines.join("\n"),
+    says: (isIt) =>
+      new Promise((resolve) => {
+        const look = (line: string) => {
+          if (!isIt(line)) return;
+          stderr.off("line", look);
+          resolve();
+        };
+        if (lines.some(isIt)) resolve();
+        else stderr.on("line", look);
+      }),
     async kill(signal) {
       child.kill(signal);
       await ended;
