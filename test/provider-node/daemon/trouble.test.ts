@@ -86,6 +86,7 @@ describe("berth-node in trouble", function () {
     await bench.anvil.call("evm_revert", [snapshot]);
     // Another history, longer than the one before, and the time in which the match might have come back.
     await bench.anvil.call("anvil_mine", ["0x10"]);
+    await eventually("the node sees that the match is gone", hasRolledBack, 90_000);
     await bench.anvil.call("evm_increaseTime", [200]);
     await bench.anvil.call("anvil_mine", ["0x4"]);
     await eventually("the container is gone", () => reached(jobId, "cleaned"), 90_000);
@@ -94,6 +95,40 @@ describe("berth-node in trouble", function () {
     expect(reached(jobId, "submitting")).to.equal(false);
     const next = await bench.match({});
     await oneResult(next.jobId);
+  });
+
+  it("goes on with a job whose match a reorganisation puts into another block, and runs it once", async () => {
+    node = startNode(flags);
+    await node.ready;
+    await bench.offer(Date.now());
+    const snapshot = await bench.anvil.call("evm_snapshot");
+    const { jobId } = await bench.match({ command: ["/bin/sh", "-c", "sleep 3; echo once > /out/file"] });
+    const [{ transactionHash }] = await bench.anvil.call("eth_getLogs", [
+      { fromBlock: "0x0", address: bench.deployment.market, topics: [null, jobId] },
+    ]);
+    const match = await bench.anvil.call("eth_getRawTransactionByHash", [transactionHash]);
+    await eventually("the command runs", async () => (await phaseOf(jobId)) === "running", 90_000);
+    await bench.anvil.call("evm_revert", [snapshot]);
+    await bench.anvil.call("anvil_mine", ["0x10"]);
+    await eventually("the node sees that the match is gone", hasRolledBack, 90_000);
+    await bench.anvil.call("eth_sendRawTransaction", [match]);
+    await oneResult(jobId);
+    expect(reached(jobId, "cancelled")).to.equal(false);
+    expect(timesReached(jobId, "running")).to.equal(1);
+    expect(await transactionsOf(jobId)).to.equal(1);
+  });
+
+  it("finishes what it runs though the machine's clock is two hours ahead when it starts again", async () => {
+    node = startNode(flags);
+    await node.ready;
+    const { jobId } = await bench.match({ command: ["/bin/sh", "-c", "sleep 3; echo done > /out/file"] });
+    await eventually("the command runs", async () => (await phaseOf(jobId)) === "running", 90_000);
+    await node.kill("SIGKILL");
+    const ahead = encodeURIComponent("const { now } = Date; Date.now = () => now() + 7_200_000;");
+    node = startNode(flags, { NODE_OPTIONS: `--import=data:text/javascript,${ahead}` });
+    await oneResult(jobId);
+    expect(reached(jobId, "expired")).to.equal(false);
+    expect(await transactionsOf(jobId)).to.equal(1);
   });
 
   it("publishes once its public address can be reached, and not before it was read back from there", async () => {
@@ -159,8 +194,16 @@ describe("berth-node in trouble", function () {
   }
 
   function reached(jobId: JobId, state: string): boolean {
+    return timesReached(jobId, state) > 0;
+  }
+
+  function timesReached(jobId: JobId, state: string): number {
     const lines = (node?.log() ?? "").split("\n");
-    return lines.some((line) => line.includes(jobId) && line.includes(`"state":"${state}"`));
+    return lines.filter((line) => line.includes(jobId) && line.includes(`"state":"${state}"`)).length;
+  }
+
+  function hasRolledBack(): boolean {
+    return (node?.log() ?? "").includes("chain reorganised");
   }
 
   function attempts(): string[] {
