@@ -7,6 +7,7 @@ import type { gpusSchema } from "../config/gpus.ts";
 import type { SlurmConfig } from "../config/slurm.ts";
 import { type CdiDevice, chooseDevices, readCdiDevices } from "../engine/cdi.ts";
 import { command } from "../engine/command.ts";
+import { heldGpus } from "../engine/held-gpus.ts";
 import { reapEngine } from "../engine/reap.ts";
 import { SANDBOX_POLICY } from "../engine/sandbox-policy.ts";
 import { measurePartition } from "../engine/slurm-cluster.ts";
@@ -19,6 +20,12 @@ import { buildProbeImage } from "./probe-image.ts";
 import type { Capability, Probe } from "./types.ts";
 
 type GpusConfig = z.infer<typeof gpusSchema>;
+
+/** The GPUs to try, and those that are left alone. */
+interface Gpus extends GpusConfig {
+  held(): ReadonlySet<string>;
+  onGpus(devices: readonly string[]): void;
+}
 
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
@@ -34,23 +41,27 @@ export interface ProbeOptions {
   engine: EngineConfig;
   /** GPUs to try. */
   gpus?: GpusConfig;
+  /** Gets the CDI names of the GPUs that are being tried, before their jobs start, and none once they have ended. */
+  onGpus?: ((devices: readonly string[]) => void) | undefined;
   /** The disk below which nothing new is taken. */
   minFreeBytes: number;
 }
 
 /**
  * Tries on this machine, with real jobs in the real sandbox, whether each promise of an offer can be kept. A probe that
- * cannot run has failed; nothing is assumed. What it makes is gone when it returns.
+ * cannot run has failed; nothing is assumed. A GPU that a job has is left alone. What it makes is gone when it returns.
  */
 export async function runProbes(options: ProbeOptions, context: Context): Promise<Probe[]> {
-  const { dataDir, engine, gpus = { devices: [], model: "" }, minFreeBytes } = options;
+  const { dataDir, engine, gpus = { devices: [], model: "" }, onGpus = () => {}, minFreeBytes } = options;
   const machine = await machineProbes({ dataDir, engine: engine.type, minFreeBytes }, context);
   await reapDeadProbes(dataDir, context);
   const home = join(dataDir, `doctor-${process.pid}`);
   mkdirSync(home, { recursive: true });
   try {
-    return [...machine, ...(await sandboxProbes(home, engine, gpus, context))];
+    const own = { ...gpus, held: () => heldGpus(dataDir), onGpus };
+    return [...machine, ...(await sandboxProbes(home, engine, own, context))];
   } finally {
+    onGpus([]);
     rmSync(home, { recursive: true, force: true });
   }
 }
@@ -77,12 +88,7 @@ type Trial = {
 };
 type Verdict = Pick<Probe, "ok" | "detail" | "isUntried">;
 
-async function sandboxProbes(
-  dataDir: string,
-  config: EngineConfig,
-  gpus: GpusConfig,
-  context: Context,
-): Promise<Probe[]> {
+async function sandboxProbes(dataDir: string, config: EngineConfig, gpus: Gpus, context: Context): Promise<Probe[]> {
   let engine: Engine | undefined;
   try {
     const nodeId = `doctor-${process.pid}`;
@@ -191,15 +197,25 @@ function jobTrials(bench: Bench): Trial[] {
 }
 
 /** What only some engines can do. */
-function extraTrials(config: EngineConfig, bench: Bench, gpus: GpusConfig): Trial[] {
+function extraTrials(config: EngineConfig, bench: Bench, gpus: Gpus): Trial[] {
   if (config.type === "podman") return podmanTrials(bench, gpus);
   return config.type === "slurm" && gpus.devices.length > 0 ? [partitionGpusTrial(bench, config.slurm, gpus)] : [];
 }
 
-function podmanTrials(bench: Bench, { devices }: GpusConfig): Trial[] {
+function podmanTrials(bench: Bench, { devices, held, onGpus }: Gpus): Trial[] {
   const found = readCdiDevices();
   const gpus = chooseDevices(devices, found);
-  return [gvisorTrial(bench), ...gpus.map((name, at) => gpuTrial(bench, name, at, found))];
+  // Without a pause between: no job can take one of those that are tried.
+  const inUse = held();
+  onGpus(gpus.filter((name) => !inUse.has(name)));
+  const trial = (name: string, at: number) => (inUse.has(name) ? inUseTrial(name) : gpuTrial(bench, name, at, found));
+  return [gvisorTrial(bench), ...gpus.map(trial)];
+}
+
+/** Of a GPU that a job has: another job that opened it could do harm to that. */
+function inUseTrial(device: string): Trial {
+  const run = async () => ({ ok: false, isUntried: true, detail: "a job has it: what it proved before stays" });
+  return { name: `GPU ${device}`, capability: "gpu", devices: [device], fix: "", run };
 }
 
 /** A job that opens the device files of its GPU and has the variables that come with it. */

@@ -140,7 +140,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
 
   metrics.recovered(journal.open().length);
   const { dataDir, runId } = config;
-  const about = { dataDir, runId, nodeId: `${operator}-${config.index}`, gpuDevices: () => proof.proven().gpus };
+  const about = { dataDir, runId, nodeId: `${operator}-${config.index}`, gpuDevices: proof.gpus };
   const engine = await takeMachine(
     {
       open: () => openMachine({ ...about, engine: config.engine }, own),
@@ -239,13 +239,13 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
       proof.note(diagnosis);
       dealing?.offering.poke();
     };
-    const first = await withHead(await machineChecks(config, own, { reuse: true }), rpc, own);
+    const first = await withHead(await machineChecks(config, own, { reuse: true, onGpus: proof.tries }), rpc, own);
     found(first);
     closers.push(() => membership.leave());
     await membership.begin(proof.proven().mesh);
     const behindSince = () => follower.status().behindSince;
     dealing = startDealing({ config, rpc, tools, proven: proof.proven, behindSince, onOffers: wake }, own, closers);
-    const check = async () => withHead(await machineChecks(config, own), rpc, own);
+    const check = async () => withHead(await machineChecks(config, own, { onGpus: proof.tries }), rpc, own);
     const rechecks = startRechecking({ first, check, everyMs: config.recheckSeconds * 1000, onFound: found }, own);
     rechecking = rechecks;
     closers.push(() => rechecks.done);

@@ -75,11 +75,17 @@ export interface MachineDiagnosis {
   proven: Proven;
 }
 
+interface CheckOptions {
+  reuse?: boolean;
+  /** Gets the GPUs that are being tried, and none once that is over: no job may be given one of them meanwhile. */
+  onGpus?: ((devices: readonly string[]) => void) | undefined;
+}
+
 /** The checks of this machine; those that passed under an hour ago in this boot are taken as they are when `reuse` is set. */
 export async function machineChecks(
   config: Config,
   context: Context,
-  { reuse = false } = {},
+  { reuse = false, onGpus }: CheckOptions = {},
 ): Promise<MachineDiagnosis> {
   const file = join(config.dataDir, "checks.json");
   const { engine } = config;
@@ -101,7 +107,8 @@ export async function machineChecks(
     log: context.log.child({}, { level: context.log.isLevelEnabled("debug") ? "debug" : "warn" }),
   };
   const before = readKnown(file);
-  const result = await checkMachine(config, before?.about === about ? before.result.proven : undefined, quiet);
+  const known = before?.about === about ? before.result.proven : undefined;
+  const result = await checkMachine(config, known, { ...quiet, onGpus });
   writeFileSync(file, JSON.stringify({ bootId: bootId(), about, at: Date.now(), result }));
   return result;
 }
@@ -122,8 +129,12 @@ export async function withHead(
 }
 
 /** @param before what an earlier check proved: it stays where this one finds out nothing either way */
-async function checkMachine(config: Config, before: Proven | undefined, context: Context): Promise<MachineDiagnosis> {
-  const engine = await engineChecks(config, context);
+async function checkMachine(
+  config: Config,
+  before: Proven | undefined,
+  { onGpus, ...context }: Context & Pick<CheckOptions, "onGpus">,
+): Promise<MachineDiagnosis> {
+  const engine = await engineChecks(config, onGpus, context);
   const checks = engine.map((probe) => checkOf(probe, before));
   const containers = containersIn(engine, before?.containers ?? false);
   const gvisor = containers && engine.some(({ ok, capability }) => ok && capability === "gvisor");
@@ -157,18 +168,18 @@ export function containersIn(probes: readonly Probe[], before: boolean): boolean
   return probes.length > 0 && probes.every(fine);
 }
 
-/** The GPUs that the probes prove; those known `before` stay where none could be tried. Pure. */
+/** The GPUs that the probes prove; of those that could not be tried just now, the ones known `before` stay. Pure. */
 export function gpusIn(probes: readonly Probe[], before: readonly string[]): string[] {
   return probes.flatMap(({ ok, devices = [], isUntried }) => {
     if (ok) return devices;
-    return isUntried ? before : [];
+    return isUntried ? devices.filter((device) => before.includes(device)) : [];
   });
 }
 
-async function engineChecks(config: Config, context: Context): Promise<Probe[]> {
+async function engineChecks(config: Config, onGpus: CheckOptions["onGpus"], context: Context): Promise<Probe[]> {
   try {
     const { dataDir, engine, gpus, minFreeMiB } = config;
-    return await runProbes({ dataDir, engine, gpus, minFreeBytes: minFreeMiB * 2 ** 20 }, context);
+    return await runProbes({ dataDir, engine, gpus, onGpus, minFreeBytes: minFreeMiB * 2 ** 20 }, context);
   } catch (error) {
     context.signal.throwIfAborted();
     const { detail, fix } = failedBy("engine", error, RUNNING_JOBS);

@@ -5,6 +5,10 @@ import type { MachineDiagnosis, Proven } from "./doctor.ts";
 export interface Proof {
   note(found: MachineDiagnosis): void;
   proven(): Proven;
+  /** These GPUs are being tried, and no others. */
+  tries(devices: readonly string[]): void;
+  /** Proven GPUs that a job may be given now. */
+  gpus(): readonly string[];
   /** Undefined until the first checks have tried. */
   servesGvisor(): boolean | undefined;
 }
@@ -12,6 +16,7 @@ export interface Proof {
 export function createProof(log: Logger, hasEngine: () => boolean): Proof {
   let usable: Proven = { containers: false, mesh: false, gvisor: false, gpus: [], attestation: "none" };
   let servesGvisor: boolean | undefined;
+  let tried: readonly string[] = [];
   return {
     note({ proven, checks }) {
       for (const { name, status, detail, fix } of checks)
@@ -21,6 +26,10 @@ export function createProof(log: Logger, hasEngine: () => boolean): Proof {
       servesGvisor = servesGvisor === true || proven.gvisor === true;
     },
     proven: () => ({ ...usable, containers: usable.containers && hasEngine() }),
+    tries(devices) {
+      tried = devices;
+    },
+    gpus: () => usable.gpus.filter((device) => !tried.includes(device)),
     servesGvisor: () => servesGvisor,
   };
 }

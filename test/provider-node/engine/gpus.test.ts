@@ -8,6 +8,7 @@ import { configSchema } from "../../../provider-node/src/config.ts";
 import { chooseDevices, readCdiDevices } from "../../../provider-node/src/engine/cdi.ts";
 import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
 import { capacityOf, gpusIn, machineChecks } from "../../../provider-node/src/jobs/doctor.ts";
+import { createProof } from "../../../provider-node/src/jobs/proof.ts";
 import { openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
 
 const CDI = "/var/run/cdi";
@@ -129,6 +130,36 @@ describe("GPUs by CDI", function () {
     const codes = await Promise.all(specs.map((spec) => codeOf(engine.prepare(spec, quiet))));
     expect(codes.sort()).to.deep.equal(["ENGINE_NO_GPU", "nothing thrown", "nothing thrown"]);
     for (const { name } of specs) await engine.cleanup(name, quiet);
+  });
+
+  it("are left alone by the checks while a job has them, keep what they proved before, and are given to no job while they are tried", async function () {
+    this.timeout(120_000);
+    const { dataDir } = bench;
+    const gpus = { devices: [first, second, locked] };
+    const config = configSchema.parse({ dataDir, gpus, mesh: { enabled: false } });
+    let tried: (readonly string[])[] = [];
+    const check = async () => {
+      tried = [];
+      const { checks, proven } = await machineChecks(config, quiet, { onGpus: (those) => tried.push(those) });
+      return [checks.find(({ name }) => name === `GPU ${first}`)?.status, proven.gpus];
+    };
+    expect(await check()).to.deep.equal(["ok", [first, second]]);
+    const engine = engineOf();
+    const holder = wanting(1, "sleep 60");
+    await engine.prepare(holder, quiet);
+    expect(await check()).to.deep.equal(["warn", [first, second]]);
+    expect(tried).to.deep.equal([[second, locked], []]);
+    await engine.cleanup(holder.name, quiet);
+
+    const proof = createProof(quiet.log, () => true);
+    proof.note({
+      checks: [],
+      proven: { containers: true, mesh: false, gvisor: false, gpus: [first, second], attestation: "none" },
+    });
+    proof.tries([second, locked]);
+    expect(proof.gpus()).to.deep.equal([first]);
+    proof.tries([]);
+    expect(proof.gpus()).to.deep.equal([first, second]);
   });
 
   it("are proven by a job that can open them, and only those are offered", async () => {
