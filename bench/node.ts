@@ -210,10 +210,9 @@ function copyPast(dataDir: string): void {
   db.exec("BEGIN");
   for (let i = 0; i < PAST_JOBS; i++) {
     const id = `0x${i.toString(16).padStart(64, "0")}`;
-    db.prepare("INSERT INTO jobs SELECT ?, replica, terms, matched_at, dropped_at FROM jobs WHERE job_id = ?").run(
-      id,
-      first.job_id,
-    );
+    db.prepare(
+      "INSERT INTO jobs (job_id, replica, terms, matched_at) SELECT ?, replica, terms, matched_at FROM jobs WHERE job_id = ?",
+    ).run(id, first.job_id);
     db.prepare(
       "INSERT INTO attempts SELECT ?, replica, attempt, 'cleaned', since, outcome, message, facts FROM attempts WHERE job_id = ?",
     ).run(id, first.job_id);

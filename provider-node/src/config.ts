@@ -10,6 +10,7 @@ import { gpusSchema } from "./config/gpus.ts";
 import { hookSchema } from "./config/hook.ts";
 import { httpSchema } from "./config/http.ts";
 import { imagesSchema } from "./config/images.ts";
+import { journalSchema } from "./config/journal.ts";
 import { offersSchema } from "./config/offers.ts";
 import { transactionsSchema } from "./config/transactions.ts";
 import { logLevels } from "./log.ts";
@@ -73,6 +74,7 @@ export const configSchema = z.strictObject({
   /** Nothing is fetched for jobs while less of the disk is free, in MiB. */
   minFreeMiB: z.int().min(0).default(1024),
   images: imagesSchema.prefault({}),
+  journal: journalSchema.prefault({}),
   /** The most output files that a job's spec may allow itself. */
   maxOutputFiles: z.int().min(1).max(1_000_000).default(100_000),
   /** How often the running node tries again what `doctor` tries; what no longer passes is no longer offered. */

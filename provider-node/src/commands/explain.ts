@@ -3,12 +3,16 @@ import { MarketError } from "@berth/protocol";
 import type { Command } from "commander";
 import { jobIdStart } from "../cli/arguments.ts";
 import type { Run } from "../cli/runner.ts";
+import type { Config } from "../config.ts";
 import { deadlinesOf } from "../core/deadlines.ts";
 import { type WaitsFor, waitsFor } from "../core/waits-for.ts";
 import type { AttemptRow, JobRow } from "../store/journal.ts";
 import { type JournalView, viewJournal } from "../store/journal-view.ts";
 import { type Live, readLive } from "./live.ts";
 import { example, facts, timeText } from "./print.ts";
+
+const UNDECIDED = "It is on the chain, and this node has not decided yet.";
+const NOT_ASKED = "This node takes no posted requests by itself (acceptPosted is off).";
 
 /** Everything that this node knows of one job. Times are unix seconds, amounts decimal strings. */
 export interface ExplainAnswer {
@@ -67,20 +71,16 @@ export function addExplain(program: Command, run: Run): void {
       run(self, async ({ config, context }) => {
         const start = jobIdStart(text);
         const live = await readLive(config.dataDir, context);
-        const answer = await viewJournal(config.dataDir, (view) => explain(view, start, live));
+        const answer = await viewJournal(config.dataDir, (view) => explain(view, start, live, config));
         return { json: answer, text: describe(answer) };
       }),
     );
 }
 
 /** Throws JOB_UNKNOWN, JOB_AMBIGUOUS. */
-function explain(view: JournalView, start: string, live: Live | null): ExplainAnswer {
+function explain(view: JournalView, start: string, live: Live | null, config: Config): ExplainAnswer {
   const [jobId, ...others] = view.idsLike(start);
-  if (jobId === undefined) {
-    throw new MarketError("JOB_UNKNOWN", `This node has never heard of the job ${start}.`, {
-      hint: "It was neither posted nor matched to this node since its journal began; `berth-node jobs` lists what it knows.",
-    });
-  }
+  if (jobId === undefined) throw unknownJob(start, view.keptSince());
   if (others.length > 0) {
     throw new MarketError("JOB_AMBIGUOUS", `${others.length + 1} jobs begin with ${start}.`, {
       hint: "Give more digits of the id.",
@@ -93,10 +93,21 @@ function explain(view: JournalView, start: string, live: Live | null): ExplainAn
     .map(({ at, replica, what, code, text, values }) => ({ at, replica, what, code, text, values }));
   const transactions = view.transactions(jobId).map(transactionOf);
   const taken = replicas.length > 0;
-  const sentence = taken
-    ? stands(replicas)
-    : (decisions[0]?.text ?? "It is on the chain, and this node has not decided yet.");
+  const sentence = taken ? stands(replicas) : (decisions[0]?.text ?? (config.acceptPosted ? UNDECIDED : NOT_ASKED));
   return { jobId, taken, sentence, decisions, replicas, transactions };
+}
+
+/** @param since unix seconds: what was over before may be forgotten */
+function unknownJob(start: string, since: number | undefined): MarketError {
+  const elsewhere = "`berth-node jobs` lists what it knows.";
+  if (since === undefined) {
+    return new MarketError("JOB_UNKNOWN", `This node has never heard of the job ${start}.`, {
+      hint: `It was neither posted nor matched to this node since its journal began; ${elsewhere}`,
+    });
+  }
+  return new MarketError("JOB_UNKNOWN", `This node knows nothing of the job ${start}, or not any more.`, {
+    hint: `Jobs that were over before ${timeText(since)} are forgotten (journal.retentionDays); ${elsewhere}`,
+  });
 }
 
 function replicaOf(

@@ -32,6 +32,8 @@ export interface JobLine {
 
 export interface JobsAnswer {
   jobs: JobLine[];
+  /** Unix seconds: jobs that were over before are forgotten. Null while none was. */
+  keptSince: number | null;
 }
 
 interface JobsFlags {
@@ -60,8 +62,11 @@ export function addJobs(program: Command, run: Run): void {
         const since = flags.since === undefined ? undefined : momentOf(flags.since, "--since", now);
         const limit = whole(flags.limit, "--limit");
         const filter = { since, limit, ...(state !== undefined && { states }) };
-        const jobs = await viewJournal(config.dataDir, (view) => view.jobs(filter).map(jobLine));
-        return { json: { jobs } satisfies JobsAnswer, text: jobsText(jobs) };
+        const answer: JobsAnswer = await viewJournal(config.dataDir, (view) => ({
+          jobs: view.jobs(filter).map(jobLine),
+          keptSince: view.keptSince() ?? null,
+        }));
+        return { json: answer, text: jobsText(answer) };
       }),
     );
 }
@@ -80,10 +85,13 @@ export function jobLine({ job, attempt, live = null }: JobWithAttempt & { live?:
   };
 }
 
-function jobsText(jobs: readonly JobLine[]): string {
-  if (jobs.length === 0) return "There are no such jobs.";
+function jobsText({ jobs, keptSince }: JobsAnswer): string {
+  const since = keptSince === null ? "" : timeText(keptSince);
+  const forgotten = since && `Jobs that were over before ${since} are forgotten (journal.retentionDays).`;
+  if (jobs.length === 0) return `There are no such jobs.${forgotten && ` ${forgotten}`}`;
   const rows = jobs.map(({ jobId, replica, state, outcome, charge, requester, matchedAt }) => [
     ...[jobId, String(replica), state, outcome ?? "", charge ?? "", requester, timeText(matchedAt)],
   ]);
-  return table(rows, ["job", "replica", "state", "outcome", "charge", "requester", "matched"]);
+  const list = table(rows, ["job", "replica", "state", "outcome", "charge", "requester", "matched"]);
+  return `${list}${forgotten && `\n\n${forgotten}`}`;
 }

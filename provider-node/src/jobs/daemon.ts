@@ -250,7 +250,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     rechecking = rechecks;
     closers.push(() => rechecks.done);
     const kept = { content, machine: engine.current, blobs: tools.images, now: () => blockTimeOf(database) };
-    scheduleGc(config, kept, own);
+    scheduleGc(config, { ...kept, database }, own);
     isReady = true;
     wake();
   })();

@@ -8,6 +8,8 @@ import { freeBytesOf, usedBytesOf } from "../disk.ts";
 import type { Freed } from "../http/admin.ts";
 import type { Context } from "../log.ts";
 import type { Journal } from "../store/journal.ts";
+import type { Database } from "../store/open.ts";
+import { pruneJournal } from "../store/prune.ts";
 
 /** Where things lie that somebody may need again. */
 export interface Caches {
@@ -43,8 +45,11 @@ export async function freeAll(targets: GcTargets, own: Context): Promise<Freed> 
   return { content, images, staging, freedBytes };
 }
 
-/** Keeps the caches within what the configuration allows them, and empties them while the disk is nearly full. */
-export function scheduleGc(config: Config, caches: Caches, own: Context): void {
+/**
+ * Keeps the caches within what the configuration allows them, and empties them while the disk is nearly full. The journal
+ * forgets what is long over.
+ */
+export function scheduleGc(config: Config, caches: Caches & { database: Database }, own: Context): void {
   const { signal, log } = own;
   const isTight = () => freeBytesOf(config.dataDir) < 2 * config.minFreeMiB * 2 ** 20;
   const imageBytes = config.images.cacheMiB * 2 ** 20;
@@ -54,11 +59,17 @@ export function scheduleGc(config: Config, caches: Caches, own: Context): void {
     if (images.length > 0) log.info({ images }, "unused images removed");
     if (blobBytes > 0) log.info({ bytes: blobBytes }, "unused blobs of images removed");
   };
+  const forget = async () => {
+    const pruned = await pruneJournal(caches.database, config.journal.retentionDays, signal);
+    if (Object.values(pruned).some((rows) => rows > 0)) log.info(pruned, "the journal forgot what is long over");
+  };
   let last = Promise.resolve();
   const timer = setInterval(() => {
     last = last
       .then(collect)
       .catch((error: unknown) => signal.aborted || log.warn({ err: error }, "old content or images not removed"))
+      .then(forget)
+      .catch((error: unknown) => signal.aborted || log.warn({ err: error }, "the journal keeps what is long over"))
       .then(() => undefined);
   }, GC_MS).unref();
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });

@@ -35,15 +35,19 @@ export function createMembership(options: MembershipOptions, own: Context): Mesh
   let canJoin = false;
   let mesh: Mesh | undefined;
   let applied = "";
+  /** What the chain said when they were last applied. */
+  let known: unknown;
 
   const apply = async () => {
     if (!canJoin || signal.aborted) return;
     mesh ??= await joinMesh(options, own);
     if (mesh === undefined) return;
-    const nodes = meshNodes(chain);
-    if (JSON.stringify(nodes, bigintText) === applied) return;
-    await mesh.applyNodes(nodes);
+    const published = chain.nodes();
+    if (published === known) return;
+    const nodes = meshNodes(published);
+    if (JSON.stringify(nodes, bigintText) !== applied) await mesh.applyNodes(nodes);
     applied = JSON.stringify(nodes, bigintText);
+    known = published;
   };
   const update = () =>
     exclusive(apply).catch((error: unknown) => {
@@ -83,8 +87,8 @@ async function joinMesh(
   });
 }
 
-function meshNodes(chain: ChainStore) {
-  return chain.nodes().map(({ operator, index, wgKey, prefix, wgEndpoint, validTo }) => ({
+function meshNodes(published: ReturnType<ChainStore["nodes"]>) {
+  return published.map(({ operator, index, wgKey, prefix, wgEndpoint, validTo }) => ({
     nodeId: `${operator}/${index}`,
     wgKey: wgKey as Hex,
     prefix56: BigInt(prefix),

@@ -5,7 +5,7 @@ import type { Config } from "../config.ts";
 import type { Self } from "../core/ports.ts";
 import { batchOf, type Due, settlesAfter } from "../core/settlement.ts";
 import type { Context } from "../log.ts";
-import type { JobRow, Journal } from "../store/journal.ts";
+import type { JobRow, Journal, ReplicaRow } from "../store/journal.ts";
 import type { SettlementStore } from "../store/settlements.ts";
 
 export interface SettleOptions {
@@ -13,7 +13,7 @@ export interface SettleOptions {
   self: Pick<Self, "account">;
   rpc: Rpc;
   deployment: Deployment;
-  journal: Journal;
+  journal: Pick<Journal, "job" | "attempt" | "replicasIn">;
   settlements: SettlementStore;
   outbox: Outbox;
   /** Unix seconds by the chain's clock. */
@@ -32,6 +32,9 @@ interface Settleable {
   claim: Claim;
 }
 
+/** When the windows of the results on chain close, by replica and state. */
+type Closings = Map<string, { replica: ReplicaRow; closesAt: number }>;
+
 /** How often it is looked for results that are due. */
 const LOOK_MS = 15_000;
 /** Gas of one item of a batch: with a verifier its whole cap has to be left over. */
@@ -40,11 +43,12 @@ const [ITEM_GAS, JUDGED_ITEM_GAS] = [150_000n, 450_000n];
 /** Looks again and again for results that are due. What fails is looked at afresh the next time. */
 export function startSettling(options: SettleOptions, { signal, log }: Context): Settling {
   const alarm = createAlarm();
-  const lastAts = new Map<string, number>();
+  const closings: Closings = new Map();
   const done = (async () => {
     while (!signal.aborted) {
       try {
-        await settleDue(options, lastAts, { signal, log });
+        await refresh(closings, options);
+        await settleDue(options, closings, { signal, log });
       } catch (error) {
         if (signal.aborted) return;
         log.warn({ reason: toMarketError(error).message }, "results not settled, trying again");
@@ -55,13 +59,13 @@ export function startSettling(options: SettleOptions, { signal, log }: Context):
   return { poke: alarm.ring, done };
 }
 
-async function settleDue(options: SettleOptions, lastAts: Map<string, number>, context: Context): Promise<void> {
+async function settleDue(options: SettleOptions, closings: Closings, context: Context): Promise<void> {
   const { rules, now } = options;
   const due: Due<Settleable>[] = [];
-  for (const settleable of await waiting(options)) {
-    const { job } = settleable;
-    const closesAt = settlesAfter(job.chain, job.terms.job, await lastAtOf(job, options, lastAts));
-    if (closesAt !== undefined && now() > closesAt) due.push({ item: settleable, closesAt });
+  for (const { replica, closesAt } of closings.values()) {
+    if (now() <= closesAt) continue;
+    const item = await settleable(replica, options);
+    if (item !== undefined) due.push({ item, closesAt });
   }
   // Most looks end here: those that are due still wait for others.
   if (batchOf(due, now(), rules).length === 0) return;
@@ -75,38 +79,48 @@ async function settleDue(options: SettleOptions, lastAts: Map<string, number>, c
   if (batch.length > 0) await send(batch, options, context);
 }
 
-/** Results on chain that nothing of ours is settling already. */
-async function waiting({ journal, settlements, outbox }: SettleOptions): Promise<Settleable[]> {
-  const found: Settleable[] = [];
-  for (const job of journal.jobsIn("submitted", "judging", "disputed")) {
-    const stored = journal.attempt(job.jobId, job.replica)?.facts.claim;
-    if (stored === undefined) continue;
-    const key = settlements.keyOf(job);
-    const state = key === undefined ? undefined : (await outbox.get(key))?.state;
-    // Mined and still open: as an item of a batch it failed alone, or the chain's news of it is on its way.
-    const isUnderWay = state === "queued" || state === "signed" || state === "sent" || state === "mined";
-    if (isUnderWay) continue;
-    const { resultHash, resultBytes, charge } = stored;
-    found.push({ job, claim: { resultHash, resultBytes: BigInt(resultBytes), charge: BigInt(charge) } });
+/** Brings `closings` up to date: worked out once for each state of a result, and forgotten with it. */
+async function refresh(closings: Closings, options: SettleOptions): Promise<void> {
+  const open = new Set<string>();
+  for (const replica of options.journal.replicasIn("submitted", "judging", "disputed")) {
+    const name = `${replica.jobId}/${replica.replica}/${replica.chain}`;
+    open.add(name);
+    if (closings.has(name)) continue;
+    const closesAt = await closesAtOf(replica, options);
+    if (closesAt !== undefined) closings.set(name, { replica, closesAt });
   }
-  return found;
+  for (const name of closings.keys()) if (!open.has(name)) closings.delete(name);
 }
 
-/** Read once for each state: no event of the market carries it. */
-async function lastAtOf(
-  { jobId, replica, chain }: JobRow,
-  { rpc, deployment }: SettleOptions,
-  known: Map<string, number>,
-): Promise<number> {
-  const name = `${jobId}/${replica}/${chain}`;
-  const before = known.get(name);
-  if (before !== undefined) return before;
+/** Undefined while it is not known, or never closes by itself. */
+async function closesAtOf(
+  { jobId, replica, chain }: ReplicaRow,
+  { rpc, deployment, journal }: SettleOptions,
+): Promise<number | undefined> {
+  const job = journal.job(jobId, replica);
+  if (job === undefined) return undefined;
   const args = [jobId, replica] as const;
   const market = { address: deployment.market, abi: jobMarketAbi } as const;
+  // No event of the market carries it. Zero: this RPC does not have the result yet.
   const { lastAt } = await rpc.client.readContract({ ...market, functionName: "replicaOf", args });
-  // Zero: this RPC does not have the result yet.
-  if (lastAt > 0) known.set(name, lastAt);
-  return lastAt > 0 ? lastAt : Number.MAX_SAFE_INTEGER;
+  return lastAt === 0 ? undefined : settlesAfter(chain, job.terms.job, lastAt);
+}
+
+/** Unless something of ours is settling it already, or it was another node that knew the result. */
+async function settleable(
+  { jobId, replica }: ReplicaRow,
+  { journal, settlements, outbox }: SettleOptions,
+): Promise<Settleable | undefined> {
+  const job = journal.job(jobId, replica);
+  const stored = journal.attempt(jobId, replica)?.facts.claim;
+  if (job === undefined || stored === undefined) return undefined;
+  const key = settlements.keyOf(job);
+  const state = key === undefined ? undefined : (await outbox.get(key))?.state;
+  // Mined and still open: as an item of a batch it failed alone, or the chain's news of it is on its way.
+  const isUnderWay = state === "queued" || state === "signed" || state === "sent" || state === "mined";
+  if (isUnderWay) return undefined;
+  const { resultHash, resultBytes, charge } = stored;
+  return { job, claim: { resultHash, resultBytes: BigInt(resultBytes), charge: BigInt(charge) } };
 }
 
 async function wouldPass(

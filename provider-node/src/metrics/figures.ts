@@ -1,6 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { OutboxState } from "@berth/chain";
 import type { Database } from "../store/open.ts";
+import { transactionSummary } from "../store/transaction-sums.ts";
 
 /** Counts of the journal, as they are now. */
 export interface Figures {
@@ -21,37 +21,21 @@ export interface FigureReader {
   newDecisions(): { what: string; code: string; count: number }[];
 }
 
-interface Sums {
-  states: Map<string, number>;
-  gasWei: bigint;
-  oldestPendingMs: number | null;
-  /** The newest row that is counted. */
-  upTo: number;
-}
-
-const pending: readonly string[] = ["queued", "signed", "sent"] satisfies OutboxState[];
-
-/**
- * Counts by SQL what the journal knows. Transactions that are over never change, so those below the oldest one under way
- * are summed up once: a journal of years costs no more than a new one.
- */
+/** Counts by SQL what the journal knows; what is over is counted by its indexes. */
 export function createFigures({ db }: Pick<Database, "db">): FigureReader {
   const q = statements(db);
-  let done: Sums = { states: new Map(), gasWei: 0n, oldestPendingMs: null, upTo: 0 };
+  const transactions = transactionSummary({ db });
   let decidedUpTo = Number(q.lastDecision.get()?.["id"] ?? 0);
 
   return {
     read() {
-      const open = q.firstOpen.get() as { id: number | null };
-      const upTo = (open.id ?? Number.MAX_SAFE_INTEGER) - 1;
-      done = sumOf(q.entries.iterate(done.upTo, upTo), done);
-      const all = sumOf(q.entries.iterate(upTo, Number.MAX_SAFE_INTEGER), done);
+      const { states, gasWei, oldestPendingMs } = transactions.read();
       return {
         jobs: q.jobs.all() as unknown as Figures["jobs"],
         reserved: q.reserved.get() as unknown as Figures["reserved"],
-        transactions: [...all.states].map(([state, count]) => ({ state, count })),
-        gasWei: all.gasWei,
-        oldestTransactionAtMs: all.oldestPendingMs,
+        transactions: [...states].map(([state, count]) => ({ state, count })),
+        gasWei,
+        oldestTransactionAtMs: oldestPendingMs,
       };
     },
     newDecisions() {
@@ -62,40 +46,22 @@ export function createFigures({ db }: Pick<Database, "db">): FigureReader {
   };
 }
 
-/** Row by row: the entries hold whole transactions. */
-function sumOf(rows: Iterable<Record<string, unknown>>, before: Sums): Sums {
-  const sums = { ...before, states: new Map(before.states) };
-  for (const row of rows) {
-    const state = String(row["state"]);
-    sums.states.set(state, (sums.states.get(state) ?? 0) + 1);
-    if (row["mined"] === 1) sums.gasWei += BigInt(String(row["gas"]));
-    if (pending.includes(state)) {
-      sums.oldestPendingMs = Math.min(sums.oldestPendingMs ?? Number.POSITIVE_INFINITY, Number(row["created"]));
-    }
-    sums.upTo = Number(row["id"]);
-  }
-  return sums;
-}
-
 function statements(db: DatabaseSync) {
-  const newest =
-    "NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job_id = a.job_id AND b.replica = a.replica AND b.attempt > a.attempt)";
-  const member = (name: string, as = name) => `json_extract(entry, '$.${name}') AS ${as}`;
   const sum = (field: string) => `coalesce(sum(json_extract(terms, '$.job.${field}')), 0) AS ${field}`;
   return {
+    // All, less those that a later attempt has replaced.
     jobs: db.prepare(
-      `SELECT state, coalesce(outcome, '') AS outcome, count(*) AS count FROM attempts a WHERE ${newest} GROUP BY 1, 2`,
+      `SELECT state, coalesce(outcome, '') AS outcome, sum(n) AS count FROM (
+         SELECT state, outcome, count(*) AS n FROM attempts GROUP BY 1, 2
+         UNION ALL
+         SELECT a.state, a.outcome, -count(*) FROM attempts b JOIN attempts a
+           ON a.job_id = b.job_id AND a.replica = b.replica AND a.attempt = b.attempt - 1
+         WHERE b.attempt > 0 GROUP BY 1, 2)
+       GROUP BY 1, 2 HAVING sum(n) > 0`,
     ),
     reserved: db.prepare(
-      `SELECT ${sum("cpuMilli")}, ${sum("memoryMiB")}, ${sum("diskMiB")}, count(*) AS jobs FROM jobs j
-       WHERE 'active' = (SELECT kind FROM replica_events e WHERE e.job_id = j.job_id AND e.replica = j.replica
-                         ORDER BY block DESC, log_index DESC LIMIT 1)`,
-    ),
-    firstOpen: db.prepare("SELECT min(id) AS id FROM outbox WHERE open = 1"),
-    entries: db.prepare(
-      `SELECT id, ${member("state")}, ${member("gasCost", "gas")}, ${member("createdAtMs", "created")},
-         json_extract(entry, '$.mined') IS NOT NULL AS mined
-       FROM outbox WHERE id > ? AND id <= ? ORDER BY id`,
+      `SELECT ${sum("cpuMilli")}, ${sum("memoryMiB")}, ${sum("diskMiB")}, count(*) AS jobs FROM jobs
+       WHERE chain_view = 'active'`,
     ),
     lastDecision: db.prepare("SELECT max(id) AS id FROM decisions"),
     decisions: db.prepare(

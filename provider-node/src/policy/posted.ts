@@ -24,8 +24,6 @@ export interface Quote {
 type Use = Pick<NodeLimits, "cpuMilli" | "memoryMiB" | "diskMiB" | "gpus">;
 
 export interface PostedFacts {
-  /** Is the operator willing to take posted requests at all? */
-  accepts: boolean;
   /** The node's hot key. */
   key: Address;
   quotes: readonly Quote[];
@@ -42,9 +40,8 @@ export interface PostedFacts {
 
 /** The quote to take a posted request with, or the first reason why not. The market checks everything again. Pure. */
 export function judgePosted(request: Request, facts: PostedFacts): { quote: Quote } | { reason: Reason } {
-  const { accepts, key, quotes, whyNone, deny, limits, active, now } = facts;
+  const { key, quotes, whyNone, deny, limits, active, now } = facts;
   const no = (code: string, text: string, values: Reason["values"] = {}) => ({ reason: { code, text, values } });
-  if (!accepts) return no("not-asked", "This node takes no posted requests by itself (acceptPosted is off).");
   if (request.matcher !== ZERO_ADDRESS && request.matcher !== key.toLowerCase()) {
     return no("other-matcher", `Only ${request.matcher} may match it.`, { matcher: request.matcher });
   }

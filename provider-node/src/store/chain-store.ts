@@ -10,12 +10,32 @@ import type { Database } from "./open.ts";
 export interface ChainStore extends FollowerStore {
   /** Newest block, or undefined before the first. */
   tip(): { number: number; hash: Hex; timestamp: number } | undefined;
-  /** Nodes that are published now. */
-  nodes(): RegistryNode[];
+  /** Nodes that are published now; the same array until that changes. */
+  nodes(): readonly RegistryNode[];
   /** The gateway that an identity names, if it does so at `now` (unix seconds). */
   contentUrl(identity: Address, now: number): string | undefined;
-  /** Posted requests that nobody took or cancelled, and that were open at `openSince` (unix seconds) or later. */
-  postedRequests(openSince?: number): { jobId: JobId; request: Request }[];
+  /** Posted requests that nobody took or cancelled, newest first. */
+  postedRequests(page?: PostedPage): PostedRequest[];
+  /** Is it posted, and neither taken nor cancelled? */
+  isPosted(jobId: JobId): boolean;
+}
+
+/** Where on the chain something was said: block, and index of the log. */
+export type Position = readonly [block: number, log: number];
+
+export interface PostedRequest {
+  jobId: JobId;
+  request: Request;
+  at: Position;
+}
+
+export interface PostedPage {
+  /** Only those that were open then (unix seconds) or later. */
+  openSince?: number;
+  /** Only those posted before that. */
+  before?: Position | undefined;
+  /** The most. */
+  limit?: number;
 }
 
 /** Blocks remembered to find the common ancestor after a reorganisation; more than the follower's window. */
@@ -32,12 +52,15 @@ export interface ChainStoreOptions {
 export function createChainStore({ database, journal, intentsOf, now }: ChainStoreOptions): ChainStore {
   const { db, atomically } = database;
   const q = statements(db);
+  /** As they were last read; undefined after a change. */
+  let nodes: readonly RegistryNode[] | undefined;
 
   return {
     recentBlocks: () => q.recent.all(BLOCKS_KEPT) as { number: number; hash: Hex }[],
     apply: (step) =>
       atomically(() => {
         if (step.type === "rollback") {
+          nodes = undefined;
           rollback(db, step.to.number, now());
           return;
         }
@@ -48,16 +71,21 @@ export function createChainStore({ database, journal, intentsOf, now }: ChainSto
         q.prune.run(BLOCKS_KEPT);
       }),
     tip: () => q.tip.get() as { number: number; hash: Hex; timestamp: number } | undefined,
-    nodes: () => q.nodes.all().map((row) => JSON.parse(String(row["record"])) as RegistryNode),
+    nodes() {
+      nodes ??= q.nodes.all().map((row) => JSON.parse(String(row["record"])) as RegistryNode);
+      return nodes;
+    },
     contentUrl(identity, now) {
       const row = q.url.get(identity.toLowerCase()) as { url: string; valid_to: number } | undefined;
       return row !== undefined && row.valid_to >= now ? row.url : undefined;
     },
-    postedRequests: (openSince = 0) =>
-      q.posted.all(openSince).map((row) => ({
+    postedRequests: ({ openSince = 0, before = [Number.MAX_SAFE_INTEGER, 0], limit = -1 } = {}) =>
+      q.posted.all(openSince, ...before, limit).map((row) => ({
         jobId: row["job_id"] as JobId,
         request: requestSchema.parse(JSON.parse(String(row["request"]))),
+        at: [Number(row["block"]), Number(row["log_index"])],
       })),
+    isPosted: (jobId) => q.isPosted.get(jobId) !== undefined,
   };
 
   function write(intent: Intent, block: number, time: number): void {
@@ -78,12 +106,14 @@ export function createChainStore({ database, journal, intentsOf, now }: ChainSto
         q.replicaIfKnown.run(block, intent.at, intent.kind, intent.jobId, intent.replica);
         return;
       case "posted":
-        q.request.run(block, intent.at, intent.jobId, "posted", JSON.stringify(orderToJson(intent.request)));
+        q.request.run(block, intent.at, intent.jobId, JSON.stringify(orderToJson(intent.request)));
         return;
       case "closed":
-        q.request.run(block, intent.at, intent.jobId, "closed", null);
+        // Most matches are of requests that were never posted: there is nothing to note.
+        q.requestClosed.run(block, intent.jobId);
         return;
       case "node":
+        nodes = undefined;
         q.node.run(
           block,
           intent.at,
@@ -129,11 +159,11 @@ function rollback(db: DatabaseSync, to: number, now: number): void {
   for (const table of ["replica_events", "request_events", "nodes", "content_urls"]) {
     db.prepare(`DELETE FROM ${table} WHERE block > ?`).run(to);
   }
+  db.prepare("UPDATE request_events SET closed_block = NULL WHERE closed_block > ?").run(to);
   db.prepare("DELETE FROM blocks WHERE number > ?").run(to);
   db.prepare(
     `UPDATE jobs SET dropped_at = ?
-     WHERE dropped_at IS NULL AND NOT EXISTS (
-       SELECT 1 FROM replica_events e WHERE e.job_id = jobs.job_id AND e.replica = jobs.replica)`,
+     WHERE dropped_at IS NULL AND chain_view IS NULL`,
   ).run(now);
 }
 
@@ -149,7 +179,10 @@ function statements(db: DatabaseSync) {
     replicaIfKnown: db.prepare(
       "INSERT INTO replica_events (block, log_index, kind, job_id, replica) SELECT ?, ?, ?, job_id, replica FROM jobs WHERE job_id = ? AND replica = ?",
     ),
-    request: db.prepare("INSERT INTO request_events VALUES (?, ?, ?, ?, ?)"),
+    request: db.prepare(
+      "INSERT INTO request_events (block, log_index, job_id, kind, request) VALUES (?, ?, ?, 'posted', ?)",
+    ),
+    requestClosed: db.prepare("UPDATE request_events SET closed_block = ? WHERE job_id = ? AND closed_block IS NULL"),
     node: db.prepare("INSERT INTO nodes VALUES (?, ?, ?, ?, ?)"),
     insertUrl: db.prepare("INSERT INTO content_urls VALUES (?, ?, ?, ?, ?)"),
     nodes: db.prepare(
@@ -162,9 +195,10 @@ function statements(db: DatabaseSync) {
       "SELECT url, valid_to FROM content_urls WHERE identity = ? ORDER BY block DESC, log_index DESC LIMIT 1",
     ),
     posted: db.prepare(
-      `SELECT job_id, request FROM request_events p WHERE kind = 'posted' AND json_extract(request, '$.openUntil') >= ? AND NOT EXISTS (
-         SELECT 1 FROM request_events c WHERE c.job_id = p.job_id AND c.kind = 'closed')
-       ORDER BY block, log_index`,
+      `SELECT block, log_index, job_id, request FROM request_events
+       WHERE closed_block IS NULL AND open_until >= ? AND (block, log_index) < (?, ?)
+       ORDER BY block DESC, log_index DESC LIMIT ?`,
     ),
+    isPosted: db.prepare("SELECT 1 FROM request_events WHERE job_id = ? AND closed_block IS NULL"),
   };
 }

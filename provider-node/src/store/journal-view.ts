@@ -8,6 +8,7 @@ import { type Draining, isDraining } from "./drain.ts";
 import { type AttemptRow, createJournal, type JobRow, type Journal, toAttempt } from "./journal.ts";
 import { type OfferingState, readOffering } from "./offering-state.ts";
 import { openDatabase } from "./open.ts";
+import { keptSince } from "./prune.ts";
 
 /** A job with its newest attempt. */
 export interface JobWithAttempt {
@@ -38,6 +39,8 @@ export interface JournalView {
   openTransactions(): number;
   decisions(jobId: string): Decision[];
   draining(): Draining | undefined;
+  /** Unix seconds: jobs that were over before may be forgotten. Undefined while none was. */
+  keptSince(): number | undefined;
   /** What the node last offered, and what it did not. */
   offering(): OfferingState | undefined;
   /** The newest block that the journal has applied. */
@@ -104,6 +107,7 @@ export async function viewJournal<T>(dataDir: string, work: (view: JournalView) 
       },
       decisions: (jobId) => (has("decisions") ? createDecisions(database).get(jobId as JobRow["jobId"]) : []),
       draining: () => isDraining(database),
+      keptSince: () => keptSince(database),
       offering: () => readOffering(database),
       block: () =>
         db.prepare("SELECT number, timestamp FROM blocks ORDER BY number DESC LIMIT 1").get() as ReturnType<

@@ -89,6 +89,48 @@ const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX decisions_by_job ON decisions (job_id, id);
   `,
+  `
+  -- What is open is found without a look at what is over.
+
+  -- What the newest event of a replica says; null: none is left.
+  ALTER TABLE jobs ADD COLUMN chain_view TEXT;
+  UPDATE jobs SET chain_view = (
+    SELECT kind FROM replica_events e WHERE e.job_id = jobs.job_id AND e.replica = jobs.replica
+    ORDER BY block DESC, log_index DESC LIMIT 1);
+  CREATE INDEX jobs_by_view ON jobs (chain_view, matched_at);
+  CREATE INDEX jobs_by_match ON jobs (matched_at);
+  CREATE TRIGGER replica_event_came AFTER INSERT ON replica_events BEGIN
+    UPDATE jobs SET chain_view = (
+      SELECT kind FROM replica_events WHERE job_id = NEW.job_id AND replica = NEW.replica
+      ORDER BY block DESC, log_index DESC LIMIT 1)
+    WHERE job_id = NEW.job_id AND replica = NEW.replica;
+  END;
+  CREATE TRIGGER replica_event_went AFTER DELETE ON replica_events BEGIN
+    UPDATE jobs SET chain_view = (
+      SELECT kind FROM replica_events WHERE job_id = OLD.job_id AND replica = OLD.replica
+      ORDER BY block DESC, log_index DESC LIMIT 1)
+    WHERE job_id = OLD.job_id AND replica = OLD.replica;
+  END;
+
+  -- A posted request is closed in a block, instead of by a row of its own: it never opens again but by a rollback.
+  ALTER TABLE request_events ADD COLUMN closed_block INTEGER;
+  ALTER TABLE request_events ADD COLUMN open_until INTEGER AS (json_extract(request, '$.openUntil')) VIRTUAL;
+  UPDATE request_events SET closed_block = (
+    SELECT min(block) FROM request_events c WHERE c.job_id = request_events.job_id AND c.kind = 'closed');
+  DELETE FROM request_events WHERE kind = 'closed';
+  CREATE INDEX requests_open ON request_events (block, log_index, open_until) WHERE closed_block IS NULL;
+  CREATE INDEX requests_closed ON request_events (closed_block) WHERE closed_block IS NOT NULL;
+
+  CREATE INDEX attempts_open ON attempts (since, job_id, replica) WHERE state NOT IN ('cleaned', 'retried');
+  CREATE INDEX attempts_by_state ON attempts (state, outcome);
+  CREATE INDEX attempts_again ON attempts (job_id, replica, attempt) WHERE attempt > 0;
+  CREATE INDEX artifacts_by_job ON artifacts (job_id, replica, kept_until);
+  CREATE INDEX history_by_job ON history (job_id, id);
+
+  -- The number of a batch is never used again, though its rows go.
+  CREATE INDEX settlements_by_batch ON settlements (batch);
+  INSERT INTO meta SELECT 'last-batch', coalesce(max(batch), 0) FROM settlements;
+  `,
 ];
 
 /** Brings a journal to this program's version. Throws JOURNAL_NEWER. */

@@ -13,7 +13,9 @@ export interface SettlementStore {
 
 export function settlementStore({ db, atomically }: Database): SettlementStore {
   const find = db.prepare("SELECT batch FROM settlements WHERE job_id = ? AND replica = ?");
-  const next = db.prepare("SELECT coalesce(max(batch), 0) + 1 AS batch FROM settlements");
+  const next = db.prepare(
+    "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'last-batch' RETURNING CAST(value AS INTEGER) AS batch",
+  );
   const put = db.prepare(
     `INSERT INTO settlements (job_id, replica, batch) VALUES (?, ?, ?)
      ON CONFLICT DO UPDATE SET batch = excluded.batch`,

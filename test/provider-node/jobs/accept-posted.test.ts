@@ -7,6 +7,7 @@ import pino from "pino";
 import { decodeFunctionData } from "viem";
 import { type Accepting, type AcceptOptions, createAccepting } from "../../../provider-node/src/jobs/accept-posted.ts";
 import type { Quote } from "../../../provider-node/src/policy/posted.ts";
+import type { PostedPage, PostedRequest } from "../../../provider-node/src/store/chain-store.ts";
 import { createDecisions, type Decisions } from "../../../provider-node/src/store/decisions.ts";
 import { openDatabase } from "../../../provider-node/src/store/open.ts";
 import { anOffer, aRequest } from "../../support/orders.ts";
@@ -30,9 +31,17 @@ describe("createAccepting", () => {
     const jobs = active.map((replaced) => ({ chain: "active", terms: { job: aRequest(replaced) } }));
     const known = [...jobs, { chain: "submitted", terms: { job: aRequest() } }];
     const options = {
-      ...{ accepts: true, deny: [], hook: undefined, deployment: domain, decisions },
+      ...{ deny: [], hook: undefined, deployment: domain, decisions },
       self: { account: { address: key } },
-      chain: { postedRequests: () => posted.map((request) => ({ jobId: jobIdOf(domain, request), request })) },
+      chain: {
+        postedRequests: ({ before: [block] = [Number.MAX_SAFE_INTEGER, 0], limit = 0 }: PostedPage) =>
+          posted
+            .map((request, i): PostedRequest => ({ jobId: jobIdOf(domain, request), request, at: [i, 0] }))
+            .filter(({ at }) => at[0] < block)
+            .reverse()
+            .slice(0, limit),
+        isPosted: (jobId: Hex) => posted.some((request) => jobIdOf(domain, request) === jobId),
+      },
       journal: { jobsIn: (...states: string[]) => known.filter(({ chain }) => states.includes(chain)) },
       outbox: {
         get: async (wanted: string) => entries[wanted] ?? calls.find((call) => call.key === wanted),
@@ -141,10 +150,9 @@ describe("createAccepting", () => {
     expect([calls.length, ...reasons()]).to.deep.equal([0, "denied"]);
   });
 
-  it("says that it was not asked to take any, or what it has no offer for", async () => {
-    await look([aRequest()], { accepts: false });
+  it("says what it has no offer for, once it knows why it has none", async () => {
     await look([aRequest()], { quotes: () => [] });
-    expect(reasons(), "nothing is decided before the first offer").to.deep.equal(["not-asked"]);
+    expect(reasons()).to.deep.equal([]);
     await look([aRequest()], { quotes: () => [], whyNone: () => "The node is draining." });
     expect(decisions.recent(1)[0]?.text).to.equal("There was no offer to take it with: The node is draining.");
     expect(calls).to.deep.equal([]);

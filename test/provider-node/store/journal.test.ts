@@ -177,11 +177,13 @@ describe("the journal", () => {
   it("lists posted requests until somebody takes or cancels them", () => {
     const { block, rollback, chain } = freshJournal();
     block(1, [{ at: 0, kind: "posted", jobId, request: aRequest() }]);
-    expect(chain.postedRequests()).to.deep.equal([{ jobId, request: aRequest() }]);
-    expect(chain.postedRequests(aRequest().openUntil)).to.have.length(1);
-    expect(chain.postedRequests(aRequest().openUntil + 1)).to.deep.equal([]);
+    expect(chain.postedRequests()).to.deep.equal([{ jobId, request: aRequest(), at: [1, 0] }]);
+    expect(chain.postedRequests({ openSince: aRequest().openUntil })).to.have.length(1);
+    expect(chain.postedRequests({ openSince: aRequest().openUntil + 1 })).to.deep.equal([]);
+    expect(chain.isPosted(jobId)).to.equal(true);
     block(2, [{ at: 0, kind: "closed", jobId }]);
     expect(chain.postedRequests()).to.deep.equal([]);
+    expect(chain.isPosted(jobId)).to.equal(false);
     rollback(1);
     expect(chain.postedRequests()).to.have.length(1);
   });
