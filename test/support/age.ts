@@ -1,10 +1,19 @@
 import { spawnSync } from "node:child_process";
-import { generateX25519Identity, identityToRecipient } from "age-encryption";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { identityOf, keyringOf } from "../../client/src/sealed/keyring.ts";
 
 /** A fresh key pair. */
 export async function agePair(): Promise<{ identity: string; recipient: string }> {
-  const identity = await generateX25519Identity();
-  return { identity, recipient: await identityToRecipient(identity) };
+  const dir = await mkdtemp(join(tmpdir(), "berth-age-"));
+  try {
+    const keyring = keyringOf({ dir });
+    const { recipient } = await keyring.recipient();
+    return { identity: await identityOf([recipient], keyring), recipient };
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 }
 
 /** What Debian's `age` program makes of a file; undefined where it is not installed. */

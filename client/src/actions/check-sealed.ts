@@ -10,7 +10,7 @@ type Log = NonNullable<Result["stdout"]>;
 
 /**
  * Checks outputs that were to be encrypted. With an identity every file is decrypted as an export would; without one it is
- * known that they are all there and that everything is bound by the record, and no more.
+ * known that they are all there and that everything is bound by the record, and no more. `digest` is that of what was found.
  */
 export async function checkSealedOutputs(
   client: Client,
@@ -18,13 +18,16 @@ export async function checkSealedOutputs(
   part: Part,
   identity: string | undefined,
   { signal }: Context,
-): Promise<string> {
+): Promise<{ detail: string; digest: string | undefined }> {
   const { bytes, files } = outputs;
   const { cid, maxBytes } = part;
   const size = await measureSealed(client, part, bytes, signal);
-  if (identity === undefined) return `${formatBytes(size)} encrypted, every block of ${cid}; not opened`;
-  await measureOutputs(openSealed(client.store.read(cid, { maxBytes, signal }), identity, "outputs"), outputs);
-  return `${files} files, ${formatBytes(bytes)}, decrypted from every block of ${cid}`;
+  if (identity === undefined) {
+    return { detail: `${formatBytes(size)} encrypted, every block of ${cid}; not opened`, digest: undefined };
+  }
+  const archive = openSealed(client.store.read(cid, { maxBytes, signal }), identity, "outputs");
+  const digest = await measureOutputs(archive, outputs);
+  return { detail: `${files} files, ${formatBytes(bytes)}, decrypted from every block of ${cid}`, digest };
 }
 
 /** Checks a log that was to be encrypted, and opens it with an identity. */

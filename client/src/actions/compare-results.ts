@@ -6,6 +6,7 @@ export interface SameResult {
   replicas: number[];
   outcome: string;
   exitCode: number | null;
+  /** The digest of what was decrypted where the outputs are encrypted. */
   outputsCid: string | null;
 }
 

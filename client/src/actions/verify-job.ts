@@ -47,7 +47,7 @@ export interface Verification {
   replicas: VerifiedReplica[];
   /** How many were ordered. */
   ordered: number;
-  /** What the results have in common; null where only one replica was ordered. */
+  /** What the results have in common; null where only one replica was ordered, or encrypted outputs were not opened. */
   agreement: Agreement | null;
 }
 
@@ -59,6 +59,8 @@ export interface VerifiedReplica {
   record: Result | undefined;
   /** What was ordered. */
   spec: Spec | undefined;
+  /** Names the outputs: equal ones have the same. Their CID, or the digest of what was decrypted; null when neither is known. */
+  outputsName: string | null;
   evidence: EvidenceResult | undefined;
 }
 
@@ -95,10 +97,18 @@ export async function verifyJob(
     checks.push(...verified.checks.map((check) => ({ ...check, name: prefix + check.name })));
     replicas.push(verified);
   }
-  const { order } = job;
-  const verified = replicas.map(({ replica, ok, record }) => ({ replica, record: ok ? record : undefined }));
-  const agreement = order.replicas > 1 ? compareResults(order, verified) : null;
-  return { ok: checks.every(({ ok }) => ok), checks, replicas, ordered: order.replicas, agreement };
+  const agreement = job.order.replicas > 1 ? agreementOf(job, replicas) : null;
+  return { ok: checks.every(({ ok }) => ok), checks, replicas, ordered: job.order.replicas, agreement };
+}
+
+function agreementOf({ order }: Job, replicas: readonly VerifiedReplica[]): Agreement | null {
+  const good = replicas.filter(({ ok }) => ok);
+  if (good.some(({ record, outputsName }) => record?.outputs != null && outputsName === null)) return null;
+  const compared = good.map(({ replica, record, outputsName }) => {
+    const outputs = outputsName === null ? null : { cid: outputsName };
+    return { replica, record: record && { ...record, outputs } };
+  });
+  return compareResults(order, compared);
 }
 
 /** The checks of one replica. `job` may come from anywhere: it is compared with the chain's storage first. */
@@ -124,9 +134,11 @@ export async function verifyReplica(
   };
   let record: Result | undefined;
   let spec: Spec | undefined;
+  let outputsName: string | null = null;
   let evidence: EvidenceResult | undefined;
   const finished = () => {
-    return { replica: replica.replica, ok: checks.every(({ ok }) => ok), record, spec, evidence, checks };
+    const ok = checks.every((each) => each.ok);
+    return { replica: replica.replica, ok, record, spec, outputsName, evidence, checks };
   };
 
   const stored = await storedReplica(client, job.jobId, replica.replica);
@@ -156,7 +168,13 @@ export async function verifyReplica(
   await check("run", () => checkRun(result, times));
   const asked: Spec | undefined = spec;
   const opener = await openerOf(asked, keyring);
-  if (asked !== undefined) await check("outputs", () => checkOutputs(client, result, asked, opener, sources, context));
+  if (asked !== undefined) {
+    await check("outputs", async () => {
+      const found = await checkOutputs(client, result, asked, opener, sources, context);
+      outputsName = found.name;
+      return found.detail;
+    });
+  }
   await check("logs", () => checkLogs(client, result, opener, sources, context));
   await check("charge", () => checkCharge(client, replica, result));
   if (asked !== undefined) {
@@ -297,10 +315,10 @@ async function checkOutputs(
   opener: Opener,
   sources: string[],
   context: Context,
-): Promise<string> {
+): Promise<{ detail: string; name: string | null }> {
   if (outputs === null) {
     if (outcome === "exited") throw new Error("The command ran to its end, but the record names no outputs.");
-    return `none: the run ended as "${outcome}"`;
+    return { detail: `none: the run ended as "${outcome}"`, name: null };
   }
   const { cid, bytes, files } = outputs;
   const { maxBytes, maxFiles } = spec.outputs;
@@ -308,14 +326,17 @@ async function checkOutputs(
   if (files > maxFiles) throw new Error(`The record says ${files} files of outputs, but the spec allows ${maxFiles}.`);
   const part = outputsPart(outputs, spec);
   await fetchPart(client, part, sources, context);
-  if (opener !== undefined) return await checkSealedOutputs(client, outputs, part, opener.identity, context);
+  if (opener !== undefined) {
+    const { detail, digest } = await checkSealedOutputs(client, outputs, part, opener.identity, context);
+    return { detail, name: digest ?? null };
+  }
   const bounds = { maxBytes: bytes, maxEntries: maxEntriesOf(outputs, spec), signal: context.signal };
   const found = await client.store.measure(cid, bounds);
   if (found.bytes !== bytes || found.files !== files) {
     const said = `${files} files and ${bytes} bytes`;
     throw new Error(`The outputs have ${found.files} files and ${found.bytes} bytes, but the record says ${said}.`);
   }
-  return `${files} files, ${formatBytes(bytes)}, every block of ${cid}`;
+  return { detail: `${files} files, ${formatBytes(bytes)}, every block of ${cid}`, name: cid };
 }
 
 async function checkLogs(

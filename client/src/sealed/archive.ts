@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isSafeName, MAX_DEPTH, MAX_PATH_BYTES, readTar, writeWhole } from "@berth/content";
@@ -44,9 +45,20 @@ async function* archivedOutputs(
   if (count !== files || left !== 0) throw disagrees(files, bytes, "fewer");
 }
 
-/** Reads all outputs as `writeOutputs` would write them, and writes nothing: what passes here can be written. */
-export async function measureOutputs(archive: AsyncIterable<Uint8Array>, said: Outputs): Promise<void> {
-  for await (const { content } of archivedOutputs(archive, said)) for await (const _ of content);
+/**
+ * Reads all outputs as `writeOutputs` would write them, and writes nothing: what passes here can be written. Returns the
+ * archive's digest: nodes make the same archive of the same outputs.
+ */
+export async function measureOutputs(archive: AsyncIterable<Uint8Array>, said: Outputs): Promise<string> {
+  const hash = createHash("sha256");
+  const hashed = async function* () {
+    for await (const piece of archive) {
+      hash.update(piece);
+      yield piece;
+    }
+  };
+  for await (const { content } of archivedOutputs(hashed(), said)) for await (const _ of content);
+  return `sha256:${hash.digest("hex")}`;
 }
 
 /** Writes the outputs into the folder `target`, which appears all at once. Throws TARGET_EXISTS, and as above. */

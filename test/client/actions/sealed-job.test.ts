@@ -26,7 +26,7 @@ describe("a job whose outputs are encrypted", function () {
   let market: TestMarket;
   let image: string;
   before(async () => {
-    market = await testMarket();
+    market = await testMarket({ nodes: 2 });
     image = `oci:${(await tinyImage(await market.folder())).dir}`;
   });
   after(() => market.close());
@@ -46,7 +46,7 @@ describe("a job whose outputs are encrypted", function () {
     );
 
   /** Publishes what an honest node does, encrypted to whom the spec says, or to `others`. */
-  async function sealingNode(ordered: Ordered, others?: string[]): Promise<void> {
+  async function sealingNode(ordered: Ordered, others?: string[], replica = 0): Promise<void> {
     const { store } = market;
     const cid = digestToCid(ordered.request.specHash);
     await fetchContent(cid, { sources: ordered.sources, store, maxBytes: 2 ** 20, log: silent });
@@ -70,7 +70,7 @@ describe("a job whose outputs are encrypted", function () {
       stdout: { cid: stdout, bytes: LOG.length, truncated: false },
       stderr: { cid: stderr, bytes: 0, truncated: false },
     });
-    await playNode(market, ordered, { record });
+    await playNode(market, ordered, { record, replica });
   }
 
   it("is opened by who ordered it, verified by everyone, and written by nobody else", async () => {
@@ -123,6 +123,22 @@ describe("a job whose outputs are encrypted", function () {
       expect(report.outputs).to.equal(null);
       expect((await getJob(client, report.jobId as JobId)).state).to.equal("submitted");
     }
+  });
+
+  it("has replicas that agree when what is in the files does, as far as who compares can open them", async () => {
+    market.onRequest = async (ordered) => {
+      await sealingNode(ordered);
+      await sealingNode({ ...ordered, signature: "0x" }, undefined, 1);
+    };
+    const folder = await market.folder();
+    const keyring = keyringOf({ dir: folder });
+    const client = await market.client(wallet());
+    const { agreement, jobId, replicas } = await runJob(client, options({ encrypt: true, keyring, replicas: 2 }));
+    expect(replicas[0]?.outputsCid).to.not.equal(replicas[1]?.outputsCid);
+    expect(agreement?.groups).to.have.length(1);
+    expect(agreement?.groups[0]).to.deep.include({ replicas: [0, 1], outcome: "exited" });
+    const unopened = await verifyJob(await market.client(), jobId);
+    expect(unopened).to.deep.include({ ok: true, agreement: null });
   });
 
   it("is not ordered when nobody here could open what is to be written here", async () => {
