@@ -121,6 +121,9 @@ describe("a job whose outputs are encrypted", function () {
       const failed = report.verification.checks.filter(({ ok }) => !ok).map(({ name }) => name);
       expect(failed).to.deep.equal(["outputs", "logs"]);
       expect(report.outputs).to.equal(null);
+      const { checks } = await verifyJob(await market.client(), report.jobId);
+      const seen = checks.filter(({ ok }) => !ok).map(({ name }) => name);
+      expect(seen).to.deep.equal(node === nodes[0] ? ["outputs", "logs"] : []); // to whom it is encrypted does not show
       expect((await getJob(client, report.jobId as JobId)).state).to.equal("submitted");
     }
   });

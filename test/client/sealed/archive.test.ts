@@ -102,6 +102,9 @@ describe("outputs that come encrypted", () => {
       expect(await open(changed), String(at)).to.equal("RESULT_INVALID");
       expect(await open(sealed.subarray(0, at)), String(at)).to.equal("RESULT_INVALID");
     }
+    const longer = Buffer.concat([tar(["outputs/a", content]), Buffer.alloc(300_000)]);
+    const padded = await bytesOf(seal(stream(longer), [recipient]));
+    expect(await open(padded.subarray(0, 300_000))).to.equal("RESULT_INVALID"); // behind the archive's end
     expect(await readdir(dir)).to.deep.equal([]);
     expect(await open(sealed)).to.equal(undefined);
     expect(await readdir(target())).to.deep.equal(["a"]);
