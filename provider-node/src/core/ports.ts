@@ -1,6 +1,6 @@
 import type { Outbox } from "@berth/chain";
 import type { ContentStore, Source } from "@berth/content";
-import type { Address, Deployment, Hex } from "@berth/protocol";
+import type { Address, Deployment, Hex, Trait } from "@berth/protocol";
 import type { LocalAccount } from "viem";
 import type { Attester } from "../attest/index.ts";
 import type { Engine } from "../engine/types.ts";
@@ -77,6 +77,8 @@ export interface JobTools {
   maxOutputFiles: number;
   /** Can jobs be run in gVisor here? Undefined until the first checks have tried. Absent: never. */
   servesGvisor?(): boolean | undefined;
+  /** Had this node an offer with `trait` that could be taken at `at`? Absent: never. */
+  hadOffered?(trait: Trait, at: number): boolean;
   /** Why a match is not wanted. Absent: every match is. */
   vetoMatch?: VetoMatch;
   /** Counts content as it comes in. */

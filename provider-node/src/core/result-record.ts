@@ -77,7 +77,7 @@ function unsignedResult(
     stderr: facts.stderr ?? null,
     evidence: facts.evidence ?? null,
     policyHash,
-    charge: String(chargeOfDown(terms, chargedSeconds)),
+    charge: facts.unserved === true ? "0" : String(chargeOfDown(terms, chargedSeconds)),
     signer: self.account.address.toLowerCase() as Hex,
   };
 }

@@ -4,6 +4,7 @@ import {
   type Deployment,
   errorToJson,
   type Hex,
+  maskToTraits,
   offerHashOf,
   offerTypedData,
   orderToJson,
@@ -24,6 +25,7 @@ import { whyNoGas, whyWithheld } from "../policy/withhold.ts";
 import { isDraining } from "../store/drain.ts";
 import { type OfferingState, writeOffering } from "../store/offering-state.ts";
 import type { Database } from "../store/open.ts";
+import { createPromises } from "../store/promises.ts";
 import type { Proven } from "./doctor.ts";
 
 /** One of the node's offers, of one profile and for one requester or everybody. */
@@ -78,6 +80,7 @@ export function startOffering(options: OfferingOptions, context: Context): Offer
   const { config, database, now } = options;
   const { signal, log } = context;
   const alarm = createAlarm();
+  const promises = createPromises(database);
   let signed: readonly SignedOffer[] = [];
   let reason: string | undefined;
   let told = "";
@@ -112,6 +115,8 @@ export function startOffering(options: OfferingOptions, context: Context): Offer
   async function refresh(): Promise<void> {
     dueAt = Date.now() + config.offers.refreshSeconds * 1000;
     const outcome = await signOffers(options, context);
+    // Before anybody can take one of them.
+    for (const { offer } of outcome.signed) promises.note(maskToTraits(offer.traits), offer.expiresAt);
     tell(outcome);
     const { indexers } = config;
     await Promise.all(indexers.map((base) => postAll(base, outcome.signed, context)));

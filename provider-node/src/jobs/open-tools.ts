@@ -9,6 +9,7 @@ import { peersFor } from "../image/fetch/peer.ts";
 import { openImages } from "../image/images.ts";
 import type { Context } from "../log.ts";
 import { createVeto } from "../policy/veto.ts";
+import { createPromises } from "../store/promises.ts";
 import { fetchSpec } from "./prepare.ts";
 
 /** What a node has before it can run a job. */
@@ -50,6 +51,7 @@ export async function openTools(
     now,
   });
   const sourceOptions = { indexers: config.indexers, gateways: config.contentGateways, allowPrivate, chain, now };
+  const { had: hadOffered } = createPromises(database);
   const tools: JobTools = {
     ...parts,
     get machine() {
@@ -62,7 +64,9 @@ export async function openTools(
     maxContentBytes: config.maxContentMiB * 2 ** 20,
     minFreeBytes,
     maxOutputFiles: config.maxOutputFiles,
+    hadOffered,
     vetoMatch: createVeto({
+      lacksGvisor: (matchedAt) => hadOffered("isolation-gvisor", matchedAt) && not(parts.servesGvisor()),
       ...{ self, rpc, deployment, database, journal, now },
       ...{ deny: config.offers.deny, declineAtCost: config.offers.declineAtCost, hook: config.hook },
       isUnsigned: config.images.policy.length === 0 ? undefined : images.isUnsigned,
@@ -71,4 +75,8 @@ export async function openTools(
     }),
   };
   return tools;
+}
+
+function not(known: boolean | undefined): boolean | undefined {
+  return known === undefined ? undefined : !known;
 }

@@ -47,7 +47,7 @@ export async function prepareAttempt(
   try {
     const spec = await inTime(startBy(), tools, context, (own) => fetchSpec(job, tools, own));
     facts = { ...facts, spec };
-    assertServed(spec, tools);
+    assertServed(spec, job, tools);
     await assertSealable(spec.outputs.encryptTo ?? []);
     // Until a container is made of it, nothing else says that the image is needed.
     using _held = holdImage(spec.image.digest);
@@ -66,6 +66,7 @@ export async function prepareAttempt(
     if (verdict === undefined) throw thrown;
     context.log.info({ err: error, outcome: verdict }, "the job cannot be run");
     const message = publicReason(error, verdict, tools);
+    if (isBroken(error)) facts = { ...facts, unserved: true };
     return { state: "collected", outcome: verdict, message, facts: { ...facts, finishedAt: Date.now() } };
   }
 }
@@ -104,7 +105,7 @@ function assertRoom({ stagingDir, minFreeBytes }: JobTools): void {
   });
 }
 
-function assertServed({ outputs, attestation, isolation }: Spec, tools: JobTools): void {
+function assertServed({ outputs, attestation, isolation }: Spec, job: JobRow, tools: JobTools): void {
   const { maxOutputFiles, attester } = tools;
   if (outputs.maxFiles > maxOutputFiles) {
     const message = `The spec allows ${outputs.maxFiles} output files; this node collects ${maxOutputFiles} at most.`;
@@ -115,16 +116,19 @@ function assertServed({ outputs, attestation, isolation }: Spec, tools: JobTools
     const message = `The spec asks for ${attestation} evidence, which this node does not offer; ask for the trait attest-${attestation}.`;
     throw new MarketError("SPEC_REFUSED", message);
   }
-  if (isolation === "gvisor") assertGvisor(tools);
+  if (isolation === "gvisor") assertGvisor(job, tools);
 }
 
-/** A job that asks for gVisor never runs without it. */
-function assertGvisor({ servesGvisor = () => false }: JobTools): void {
+/** A job that asks for gVisor never runs without it: whose fault that is depends on what was offered to whom. */
+function assertGvisor({ matchedAt }: JobRow, { servesGvisor = () => false, hadOffered }: JobTools): void {
   const serves = servesGvisor();
   if (serves === undefined) {
     throw new MarketError("ENGINE_UNAVAILABLE", "Whether gVisor works here is not known yet.", { retryable: true });
   }
   if (serves) return;
+  if (hadOffered?.("isolation-gvisor", matchedAt) === true) {
+    throw new MarketError(PROMISE_BROKEN, "This node offered gVisor, and can no longer run jobs in it.");
+  }
   const message = "The spec asks for gVisor, which this node does not offer; ask for the trait isolation-gvisor.";
   throw new MarketError("SPEC_REFUSED", message);
 }
@@ -331,6 +335,8 @@ const imageFaults = [
   "IMAGE_TOO_LARGE",
   "IMAGE_UNSIGNED",
 ];
+/** What this node offered, it does not have any more. */
+const PROMISE_BROKEN = "PROMISE_BROKEN";
 const contentFaults = ["CONTENT_TOO_LARGE", "CONTENT_INVALID", "CONTENT_UNSAFE", "CID_INVALID"];
 
 /** Did the step end because its time was over, in the middle of a fetch or elsewhere? */
@@ -338,11 +344,16 @@ function isOverdue(error: unknown): boolean {
   return error instanceof MarketError && (error.code === STEP_OVERDUE || isOverdue(error.cause));
 }
 
+function isBroken(error: unknown): boolean {
+  return error instanceof MarketError && error.code === PROMISE_BROKEN;
+}
+
 /** Whose fault it is that there will be no run; undefined when it is not settled yet. */
 function verdictOf(error: unknown, late: boolean): Outcome | undefined {
   if (!(error instanceof MarketError)) return late ? "cancelled" : undefined;
   const { code } = error;
   if (["SPEC_INVALID", "SPEC_REFUSED"].includes(code)) return "spec-invalid";
+  if (isBroken(error)) return "cancelled";
   if (imageFaults.includes(code)) return "image-mismatch";
   if (contentFaults.includes(code)) return "inputs-unavailable";
   if (!late) return undefined;
@@ -352,6 +363,7 @@ function verdictOf(error: unknown, late: boolean): Outcome | undefined {
 /** What a result may say, for everyone reads it: of this machine no more than an error code. */
 function publicReason(error: unknown, verdict: Outcome, { stagingDir }: JobTools): string {
   if (!(error instanceof MarketError)) return "The job could not be started in time (INTERNAL).";
+  if (isBroken(error)) return error.message;
   if (verdict === "cancelled") return `The job could not be started in time (${error.code}).`;
   return error.message.replaceAll(stagingDir, "");
 }

@@ -188,6 +188,11 @@ export function createRunner(
       await machineOf(tools).engine.start(name, own);
     } catch (error) {
       own.signal.throwIfAborted();
+      if ((error as MarketError).code === "ENGINE_START_OVERDUE") {
+        const message = "This node offered gVisor, and it did not start the job.";
+        const facts = { finishedAt: Date.now(), unserved: true as const };
+        return write(attempt, { state: "collected", outcome: "cancelled", message, facts }, own);
+      }
       const message = specFaultOf(error);
       if (message === undefined) throw error;
       own.log.info({ err: error }, "the job cannot be started");

@@ -1,5 +1,5 @@
 import type { Rpc } from "@berth/chain";
-import { type Address, type Deployment, depositOf, jobMarketAbi, type Spec } from "@berth/protocol";
+import { type Address, type Deployment, depositOf, jobMarketAbi, MarketError, type Spec } from "@berth/protocol";
 import type { HookConfig } from "../config/hook.ts";
 import { attemptName } from "../core/attempt-name.ts";
 import type { Machine, Self } from "../core/ports.ts";
@@ -21,6 +21,8 @@ export interface VetoOptions {
   hook: HookConfig | undefined;
   /** Absent: images need no signatures. */
   isUnsigned?: Images["isUnsigned"] | undefined;
+  /** Was gVisor offered to who was matched at `matchedAt`, and does not work here now? Undefined: not tried yet. Absent: never. */
+  lacksGvisor?(matchedAt: number): boolean | undefined;
   self: Self;
   rpc: Rpc;
   deployment: Deployment;
@@ -79,7 +81,7 @@ export function createVeto(options: VetoOptions): VetoMatch {
 async function reasonAgainst(
   job: JobRow,
   attempt: AttemptRow,
-  { deny, hook, isUnsigned, unfit, database, fetchSpec }: VetoOptions,
+  { deny, hook, isUnsigned, lacksGvisor = () => false, unfit, database, fetchSpec }: VetoOptions,
   context: Context,
 ): Promise<Reason | null> {
   const { requester, acceptWindow } = job.terms.job;
@@ -93,9 +95,16 @@ async function reasonAgainst(
   }
   const tooLarge = await reasonUnfit(unfit, job.terms.job, context);
   if (tooLarge !== undefined) return tooLarge;
-  if (hook === undefined && isUnsigned === undefined) return null;
+  if (hook === undefined && isUnsigned === undefined && lacksGvisor(job.matchedAt) === false) return null;
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(acceptWindow * 1000 * SPEC_SHARE)]);
   const spec = attempt.facts.spec ?? (await fetchSpec(job, { ...context, signal }).catch(() => null));
+  if (spec?.isolation === "gvisor" && lacksGvisor(job.matchedAt) !== false) {
+    if (lacksGvisor(job.matchedAt) === undefined) {
+      throw new MarketError("ENGINE_UNAVAILABLE", "Whether gVisor works here is not known yet.", { retryable: true });
+    }
+    const text = "The job asks for gVisor, which this node offered and can no longer run jobs in.";
+    return { code: "cannot-serve", text, values: { isolation: "gvisor" } };
+  }
   const unsigned = spec !== null && (await isUnsigned?.(spec.image, { ...context, signal }).catch(() => false));
   context.signal.throwIfAborted();
   if (unsigned === true) {

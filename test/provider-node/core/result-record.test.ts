@@ -21,7 +21,12 @@ interface Ran {
   elapsed: number;
 }
 
-async function recordOf(terms: Terms, { wallMs, elapsed }: Ran, facts: AttemptRow["facts"] = {}, changes: Partial<AttemptRow> = {}) {
+async function recordOf(
+  terms: Terms,
+  { wallMs, elapsed }: Ran,
+  facts: AttemptRow["facts"] = {},
+  changes: Partial<AttemptRow> = {},
+) {
   const id = { jobId: terms.job.jobId as JobId, replica: 0 };
   const job: JobRow = { ...id, terms, matchedAt: MATCHED_AT, droppedAt: null, chain: "active" };
   const startedAt = MATCHED_AT * 1000;
@@ -47,6 +52,17 @@ describe("signResult", () => {
     const { result, claim } = await recordOf(terms(), { wallMs: 2999, elapsed: 10 });
     expect(claim.charge).to.equal(chargeOfDown(terms(), 2));
     expect(result.usage.wallMs).to.equal(2999);
+  });
+
+  it("charges nothing, not even the base charge, for what this node offered and could not do", async () => {
+    const { result, claim } = await recordOf(
+      terms(),
+      { wallMs: 0, elapsed: 7 },
+      { unserved: true },
+      { outcome: "cancelled" },
+    );
+    expect([claim.charge, result.charge]).to.deep.equal([0n, "0"]);
+    expect(resultSchema.parse(result).outcome).to.equal("cancelled");
   });
 
   it("charges no more time than passed on the chain, though this machine's clock jumped", async () => {

@@ -1,10 +1,14 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { maskToTraits, traitsToMask } from "@berth/protocol";
 import { expect } from "chai";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
 import { registerNode } from "./registered-node.ts";
+
+const hasGvisor = spawnSync("runsc", ["--version"]).status === 0;
 
 describe("berth-node on a machine that changes", function () {
   this.timeout(180_000);
@@ -12,22 +16,22 @@ describe("berth-node on a machine that changes", function () {
   let flags: string[] = [];
   let env: Record<string, string>;
   let node: NodeProcess | undefined;
-  let [broken, stuck, held] = ["", "", ""];
+  let dataDir = "";
+  let [broken, stuck, held, withoutGvisor] = ["", "", "", ""];
 
   before(async () => {
     bench = await openMarketBench();
-    ({ flags } = await registerNode(bench, "r", { "offers.refreshSeconds": "1" }));
+    ({ flags, dataDir } = await registerNode(bench, "r", { "offers.refreshSeconds": "1" }));
     const tools = join(bench.dir, "tools");
-    [broken, stuck, held] = ["broken", "stuck", "held"].map((name) => join(bench.dir, name)) as [
-      string,
-      string,
-      string,
-    ];
+    [broken, stuck, held, withoutGvisor] = ["broken", "stuck", "held", "without"].map((name) =>
+      join(bench.dir, name),
+    ) as [string, string, string, string];
     mkdirSync(tools);
     // A machine that loses a program and gets it back, and whose containers cannot always be looked at.
     const lines = [
       "#!/bin/sh",
       `[ -e ${broken} ] && exit 125`,
+      `case "$*" in *--runtime=runsc*) [ -e ${withoutGvisor} ] && exit 125;; esac`,
       `case "$*" in *"container inspect"*)`,
       `  trap '' TERM; while [ -e ${stuck} ]; do touch ${held}; sleep 0.1; done;;`,
       "esac",
@@ -104,4 +108,33 @@ describe("berth-node on a machine that changes", function () {
     expect(node.log()).to.include('"outcome":"exited"');
     expect(node.log()).to.not.include('"state":"retried"');
   });
+
+  (hasGvisor ? it : it.skip)(
+    "charges nothing for a job in gVisor that it offered, and does not say that the requester was wrong, when gVisor is gone",
+    async () => {
+      const since = Date.now();
+      node = startNode(flags, env);
+      await node.ready;
+      const { offer } = await bench.offer(since);
+      expect(maskToTraits(offer.traits)).to.include("isolation-gvisor");
+      await node.kill("SIGTERM");
+      const request = { traits: traitsToMask(["isolation-gvisor"]), acceptWindow: 1 };
+      const { jobId } = await bench.match({ isolation: "gvisor" }, { request });
+
+      writeFileSync(withoutGvisor, "");
+      rmSync(join(dataDir, "checks.json"));
+      node = startNode(flags, env);
+      const [claim] = await eventually(
+        "it says so",
+        async () => {
+          const claims = await bench.results(jobId);
+          return claims.length > 0 && claims;
+        },
+        90_000,
+      );
+      expect(claim?.charge).to.equal(0n);
+      expect(node.log()).to.include("This node offered gVisor, and can no longer run jobs in it.");
+      expect(node.log()).to.include('"outcome":"cancelled"').and.to.not.include('"outcome":"spec-invalid"');
+    },
+  );
 });

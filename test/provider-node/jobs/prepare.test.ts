@@ -183,6 +183,26 @@ describe("prepareAttempt", function () {
     expect(await prepare({ isolation: "vm" }, { servesGvisor: () => true })).to.include({ outcome: "spec-invalid" });
   });
 
+  it("does not blame the requester for a gVisor that was offered at the match and has gone since, and charges nothing", async () => {
+    const asked: unknown[] = [];
+    const broken = (had: boolean) => ({
+      servesGvisor: () => false,
+      hadOffered: (trait: string, at: number) => {
+        asked.push([trait, at]);
+        return had;
+      },
+    });
+    const change = await prepare({ isolation: "gvisor" }, broken(true));
+    expect(change).to.deep.include({ state: "collected", outcome: "cancelled" });
+    expect(change.message).to.equal("This node offered gVisor, and can no longer run jobs in it.");
+    expect(change.facts).to.include({ unserved: true });
+    expect(asked).to.deep.equal([["isolation-gvisor", 1000]]);
+    const never = await prepare({ isolation: "gvisor" }, broken(false));
+    expect(never).to.deep.include({ outcome: "spec-invalid" });
+    expect(never.facts).to.not.have.property("unserved");
+    expect(prepared).to.equal(0);
+  });
+
   it("fetches nothing while the disk is nearly full, and does not blame the requester", async () => {
     const error = await prepare({}, { minFreeBytes: Number.MAX_SAFE_INTEGER }).catch((thrown: unknown) => thrown);
     expect(error).to.deep.include({ code: "DISK_LOW", retryable: true });

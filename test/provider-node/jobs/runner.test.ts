@@ -76,7 +76,7 @@ describe("the runner, with a container that does not start", () => {
   const startBy = MATCHED_AT + 60;
 
   /** What becomes of a run of which every start fails with `error`; the clock moves on by 10 s at each. */
-  async function run(error: Error): Promise<{ starts: number } & Pick<Change, "outcome" | "message">> {
+  async function run(error: Error): Promise<{ starts: number; unserved?: true } & Pick<Change, "outcome" | "message">> {
     const stop = new AbortController();
     const terms = termsOf(domain, aRequest({ submitWindow: 400 }), anOffer(), 0);
     const id = { jobId: terms.job.jobId as JobId, replica: 0 };
@@ -112,10 +112,11 @@ describe("the runner, with a container that does not start", () => {
     const tools = { ...about, database, journal: watched, outbox, machine: { engine } } as unknown as JobTools;
     const runner = createRunner(tools, { signal: stop.signal, log: pino({ level: "silent" }) });
     runner.poke();
-    const { outcome, message } = await done.promise;
+    const { outcome, message, facts } = await done.promise;
     await runner.idle();
     database.close();
-    return { starts, ...(outcome && { outcome }), ...(message !== undefined && { message }) };
+    const what = { ...(outcome && { outcome }), ...(message !== undefined && { message }) };
+    return { starts, ...what, ...(facts?.unserved && { unserved: true }) };
   }
 
   it("tries again for as long as the job may start, and blames itself then, with no word of its own machine", async () => {
@@ -128,6 +129,13 @@ describe("the runner, with a container that does not start", () => {
       });
     }
     expect((await run(new Error("EMFILE"))).message).to.match(/\(INTERNAL\)\.$/);
+  });
+
+  it("ends it at once where gVisor hung, for what it began was killed, and asks for nothing", async () => {
+    const error = new MarketError("ENGINE_START_OVERDUE", "gVisor did not start the job within 60 s.");
+    const { starts, outcome, message, unserved } = await run(error);
+    expect({ starts, outcome, unserved }).to.deep.equal({ starts: 1, outcome: "cancelled", unserved: true });
+    expect(message).to.equal("This node offered gVisor, and it did not start the job.");
   });
 
   it("says at once that the spec is the reason where no node could start it", async () => {

@@ -47,6 +47,21 @@ describe("createVeto", () => {
     expect(await vetoWith({}).veto(aMatch())).to.equal(null);
   });
 
+  it("gives back a job in gVisor where that was offered and works no more, and waits where it is not known yet", async () => {
+    const asks = (isolation: "gvisor" | "container", lacks: boolean | undefined) => {
+      const lacksGvisor = (at: number) => at === 1000 && lacks;
+      return vetoWith({ lacksGvisor, fetchSpec: async () => aSpec({ isolation }) } as never).veto(aMatch());
+    };
+    const veto = await asks("gvisor", true);
+    expect(veto?.reason.code).to.equal("cannot-serve");
+    expect(veto?.mayDecline).to.equal(true);
+    expect(await asks("container", true)).to.equal(null);
+    expect(await asks("gvisor", false)).to.equal(null);
+    const unknown = await asks("gvisor", undefined).catch((thrown: unknown) => thrown);
+    expect(unknown).to.include({ code: "ENGINE_UNAVAILABLE", retryable: true });
+    expect(await asks("container", undefined)).to.equal(null);
+  });
+
   it("does not want what fits no machine behind it, but keeps what a silent one may fit", async () => {
     const asked: unknown[] = [];
     const unfit = async (wanted: unknown) => {
