@@ -13,7 +13,7 @@ import {
   signAttempt,
   transactionWithNonce,
 } from "./outbox-chain.ts";
-import type { OutboxEntry, OutboxState, OutboxStore } from "./outbox-store.ts";
+import { isOpen, type OutboxEntry, type OutboxState, type OutboxStore } from "./outbox-store.ts";
 import { type BlockHeader, toQuantity } from "./parse.ts";
 import type { Rpc } from "./rpc.ts";
 import { backoffMs, createAlarm } from "./wait.ts";
@@ -440,6 +440,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
 
   async function save(entry: OutboxEntry, before: OutboxEntry): Promise<OutboxEntry> {
     await guard(() => store.update(entry));
+    if (!isOpen(entry)) forget(entry);
     if (entry.state !== before.state) {
       const { key, nonce, state, error } = entry;
       log.info(
@@ -454,6 +455,12 @@ export function createOutbox(options: OutboxOptions): Outbox {
     }
     for (const wake of listeners) wake();
     return entry;
+  }
+
+  function forget({ key, attempts }: OutboxEntry): void {
+    deferred.delete(key);
+    takenLooks.delete(key);
+    for (const { hash } of attempts) broadcastAt.delete(hash);
   }
 
   function checkOwner(entry: OutboxEntry): void {
