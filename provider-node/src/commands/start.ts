@@ -1,3 +1,4 @@
+import { flushCompileCache } from "node:module";
 import { toJson } from "@berth/protocol";
 import type { Command } from "commander";
 import type { Run } from "../cli/runner.ts";
@@ -46,6 +47,7 @@ async function runDaemon(daemon: Daemon, onReady: (facts: object) => void, { sig
       const facts = daemon.facts();
       log.info(facts, "node ready");
       onReady(facts);
+      flushCompileCache(); // a node that is killed leaves it too
       giveBackMemory();
     });
     const renewed = Promise.all([announce, daemon.keysDue]).then(() => true);

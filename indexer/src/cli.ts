@@ -1,0 +1,54 @@
+import { errorToJson } from "@berth/protocol";
+import { Command } from "commander";
+import { pino } from "pino";
+import { type Flags, readConfig } from "./config.ts";
+import { startIndexer } from "./indexer.ts";
+
+const program = new Command("berth-indexer")
+  .description("Follows the market's contracts into tables, answers questions about them, and matches orders.")
+  .showHelpAfterError();
+
+program
+  .command("start")
+  .description("start following, serving and, with a matcher key, matching")
+  .option("--deployment <file>", "deployment record (BERTH_DEPLOYMENT)")
+  .option("--rpc <url...>", "RPC of the chain; several for fail-over (BERTH_RPC_URL, separated by commas)")
+  .option(
+    "--data <folder>",
+    "folder of the embedded database (BERTH_INDEXER_DATA; DATABASE_URL names a server instead)",
+  )
+  .option("--host <address>", "address to listen on (BERTH_INDEXER_HOST)")
+  .option("--port <number>", "port to listen on, 0 for any (BERTH_INDEXER_PORT)")
+  .option("--matcher-key-file <file>", "private key of the account that sends matches (BERTH_MATCHER_KEY_FILE)")
+  .option("--confirmations <blocks>", "blocks on top of a block before it is indexed (BERTH_CONFIRMATIONS)")
+  .option("--finality <blocks>", "blocks on top of a match before it is final (BERTH_FINALITY)")
+  .option("--poll-ms <milliseconds>", "wait between looks at the chain's head (BERTH_POLL_MS)")
+  .option("--json", "print one line of JSON on standard output instead of text")
+  .action(start);
+
+await program.parseAsync();
+
+async function start(flags: Flags & { json?: boolean }): Promise<void> {
+  const log = pino({ level: process.env["LOG_LEVEL"] ?? "info" }, pino.destination(2));
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stop.abort());
+  // A parent that started this over a channel is gone when the channel is.
+  process.once("disconnect", () => stop.abort());
+  try {
+    const indexer = await startIndexer(await readConfig(flags, process.env), { signal: stop.signal, log });
+    console.log(flags.json ? JSON.stringify({ url: indexer.url }) : `Indexer at ${indexer.url}`);
+    await indexer.done;
+  } catch (error) {
+    if (stop.signal.aborted) return;
+    fail(error, flags.json === true);
+  } finally {
+    if (process.connected) process.disconnect();
+  }
+}
+
+function fail(error: unknown, json: boolean): void {
+  const { code, message, hint, retryable } = errorToJson(error);
+  if (json) console.log(JSON.stringify({ error: { code, message, hint, retryable } }));
+  else console.error(hint === undefined ? `${message} (${code})` : `${message} (${code})\n${hint}`);
+  process.exitCode = 1;
+}
