@@ -133,15 +133,18 @@ const migrations: readonly string[] = [
   `,
 ];
 
-/** Brings a journal to this program's version. Throws JOURNAL_NEWER. */
-export function migrate(db: DatabaseSync): void {
+/**
+ * Brings a journal to this program's version. Throws JOURNAL_NEWER.
+ * @param to an older version, to see what becomes of a journal of that one
+ */
+export function migrate(db: DatabaseSync, to = migrations.length): void {
   const row = db.prepare("PRAGMA user_version").get() as { user_version: number };
   if (row.user_version > migrations.length) {
     throw new MarketError("JOURNAL_NEWER", "The journal was written by a newer version of this program.", {
       hint: "Use that version, or another data folder.",
     });
   }
-  for (let version = row.user_version; version < migrations.length; version++) {
+  for (let version = row.user_version; version < to; version++) {
     db.exec(`BEGIN IMMEDIATE; ${migrations[version]} PRAGMA user_version = ${version + 1}; COMMIT`);
   }
 }

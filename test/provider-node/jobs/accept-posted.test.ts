@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Hex, jobIdOf, jobMarketAbi, MODE, type Request, ZERO_ADDRESS } from "@berth/protocol";
+import { type Hex, type JobId, jobIdOf, jobMarketAbi, MODE, type Request, ZERO_ADDRESS } from "@berth/protocol";
 import { expect } from "chai";
 import pino from "pino";
 import { decodeFunctionData } from "viem";
@@ -15,6 +15,14 @@ import { anOffer, aRequest } from "../../support/orders.ts";
 const domain = { chainId: 31337, market: `0x${"d".repeat(40)}` } as const;
 const key = `0x${"e".repeat(40)}` as const;
 const nonce = (n: number): Hex => `0x${n.toString(16).padStart(64, "0")}`;
+
+const ids = new WeakMap<Request, JobId>();
+/** Worked out once: there may be many. */
+function idOf(request: Request): JobId {
+  const jobId = ids.get(request) ?? jobIdOf(domain, request);
+  ids.set(request, jobId);
+  return jobId;
+}
 
 describe("createAccepting", () => {
   let calls: { key: string; to: string; data: Hex }[];
@@ -36,11 +44,11 @@ describe("createAccepting", () => {
       chain: {
         postedRequests: ({ before: [block] = [Number.MAX_SAFE_INTEGER, 0], limit = 0 }: PostedPage) =>
           posted
-            .map((request, i): PostedRequest => ({ jobId: jobIdOf(domain, request), request, at: [i, 0] }))
+            .map((request, i): PostedRequest => ({ jobId: idOf(request), request, at: [i, 0] }))
             .filter(({ at }) => at[0] < block)
             .reverse()
             .slice(0, limit),
-        isPosted: (jobId: Hex) => posted.some((request) => jobIdOf(domain, request) === jobId),
+        isPosted: (jobId: Hex) => posted.some((request) => idOf(request) === jobId),
       },
       journal: { jobsIn: (...states: string[]) => known.filter(({ chain }) => states.includes(chain)) },
       outbox: {
@@ -124,6 +132,50 @@ describe("createAccepting", () => {
     await look(requests.slice(1), {}, [{}]);
     expect(calls).to.have.length(2);
     expect(reasons()).to.deep.equal(["no-room"]);
+  });
+
+  it("looks at the newest of many and at some of the others in turn, and reads once what it owes", async () => {
+    posted = Array.from({ length: 1001 }, (_, n) => aRequest({ nonce: nonce(n), cpuMilli: n === 0 ? 1000 : 5000 }));
+    const [looked, reads] = [new Set<string>(), { gets: 0, jobs: 0 }];
+    const accepting = node({
+      outbox: {
+        get: async (wanted) => {
+          reads.gets += 1;
+          looked.add(wanted);
+          return undefined;
+        },
+        enqueue: async (call) => void calls.push(call) as never,
+      },
+      journal: {
+        jobsIn: () => {
+          reads.jobs += 1;
+          return [];
+        },
+      },
+    });
+    for (const [look, seen] of [400, 600, 800, 1000].entries()) {
+      await accepting.look();
+      expect(looked.size).to.equal(seen);
+      expect(reads).to.deep.equal({ gets: 400 * (look + 1), jobs: look + 1 });
+    }
+    expect(calls).to.have.length(0);
+    await accepting.look();
+    expect(looked.size).to.equal(1001);
+    expect(calls, "the oldest of them all, which fits").to.have.length(1);
+  });
+
+  it("counts what it has taken among the many until it is matched or refused", async () => {
+    const fits = (n: number) => aRequest({ nonce: nonce(n), cpuMilli: 3000 });
+    posted = [fits(0)];
+    const accepting = node();
+    await accepting.look();
+    const unfit = Array.from({ length: 500 }, (_, n) => aRequest({ nonce: nonce(1000 + n), cpuMilli: 5000 }));
+    posted = [fits(0), ...unfit, fits(1)];
+    await accepting.look();
+    expect(calls, "there is room for one").to.have.length(1);
+    entries[`accept:${jobIdOf(domain, fits(0))}`] = { state: "failed" };
+    await accepting.look();
+    expect(calls).to.have.length(2);
   });
 
   it("takes it with the offer that pays best of those that fit and are not too dear", async () => {
