@@ -10,6 +10,7 @@ import { openJournalFile } from "../../../provider-node/src/store/open.ts";
 
 const FIRST: JobId = `0xabcdef1${"0".repeat(57)}` as JobId;
 const SECOND: JobId = `0xabcdef2${"0".repeat(57)}` as JobId;
+const POSTED: JobId = `0xabc${"1".repeat(61)}` as JobId;
 
 describe("berth-node explain", () => {
   let dir: string;
@@ -21,18 +22,27 @@ describe("berth-node explain", () => {
     decisions.record({ ...about, at: 100, jobId: FIRST, code: "PRICE", text: "It pays too little." });
     decisions.record({ ...about, at: 200, jobId: FIRST, code: "DRAINING", text: "The node is \u001b[31mdraining." });
     decisions.record({ ...about, at: 300, jobId: SECOND, code: "PRICE", text: "It pays too little." });
+    database.db
+      .prepare("INSERT INTO request_events (block, log_index, job_id, kind, request) VALUES (1, 0, ?, 'posted', '{}')")
+      .run(POSTED);
     database.close();
   });
   after(() => rmSync(dir, { recursive: true, force: true }));
 
-  async function explain(job: string, ...flags: string[]): Promise<string> {
+  async function berthNode(...args: string[]): Promise<string> {
     let text = "";
     const run = createRunner(new AbortController().signal, (answer) => {
       text += answer;
     });
-    await createProgram(run).parseAsync(["--data-dir", dir, ...flags, "explain", job], { from: "user" });
+    await createProgram(run).parseAsync(["--data-dir", dir, ...args], { from: "user" });
     return text;
   }
+  const explain = (job: string, ...flags: string[]) => berthNode(...flags, "explain", job);
+  const errorOf = (answer: Promise<string>) =>
+    answer.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
 
   it("says why a job was not taken, the newest reason first", async () => {
     const answer = JSON.parse(await explain("0xABCDEF1", "--json"));
@@ -51,10 +61,37 @@ describe("berth-node explain", () => {
   });
 
   it("asks for more digits where several jobs begin alike", async () => {
-    const refused = await explain("0xabcdef").then(
-      () => undefined,
-      (error: unknown) => error,
+    expect(await errorOf(explain("0xabcdef"))).to.deep.include({
+      code: "JOB_AMBIGUOUS",
+      message: "2 jobs begin with 0xabcdef.",
+    });
+  });
+
+  it("says of a posted request that none are taken, or that it was not decided yet", async () => {
+    expect(JSON.parse(await explain(POSTED, "--json")).sentence).to.match(
+      /takes no posted requests .*acceptPosted is off/,
     );
-    expect(refused).to.deep.include({ code: "JOB_AMBIGUOUS", message: "2 jobs begin with 0xabcdef." });
+    const asked = JSON.parse(await explain(POSTED, "--json", "--set", "acceptPosted=true"));
+    expect(asked.sentence).to.match(/not decided yet/);
+  });
+
+  it("says that a job may be older than what is kept, and so does the list of jobs", async () => {
+    const unknown = () => errorOf(explain("0xdeadbe")) as Promise<{ code: string; message: string; hint: string }>;
+    expect(await unknown()).to.deep.include({
+      ...{ code: "JOB_UNKNOWN", message: "This node has never heard of the job 0xdeadbe." },
+    });
+    expect(JSON.parse(await berthNode("--json", "jobs"))).to.deep.equal({ jobs: [], keptSince: null });
+    const database = openJournalFile(dir);
+    database.db.prepare("INSERT INTO meta VALUES ('kept-since', '1700000000')").run();
+    database.close();
+    const { code, message, hint } = await unknown();
+    expect([code, message]).to.deep.equal([
+      ...["JOB_UNKNOWN", "This node knows nothing of the job 0xdeadbe, or not any more."],
+    ]);
+    expect(hint).to.match(/over before 2023-11-14T22:13:20Z are forgotten \(journal\.retentionDays\)/);
+    expect(JSON.parse(await berthNode("--json", "jobs"))).to.deep.equal({ jobs: [], keptSince: 1_700_000_000 });
+    expect(await berthNode("jobs")).to.match(
+      /no such jobs\. Jobs that were over before 2023-11-14T22:13:20Z are forgotten/,
+    );
   });
 });
