@@ -147,7 +147,7 @@ export function createRunner(
         if (attempt.state !== "declined") giveBack(job, attempt, action.reason, own);
         return declineReplica(job, attempt, tools);
       case "retry": {
-        await tools.machine?.engine.cleanup(name, own);
+        await takeAway(attempt, own);
         return database.atomically(() => {
           write(attempt, { state: "retried", message: "The run was lost; the spec allows another." }, own);
           const { spec } = attempt.facts;
@@ -156,11 +156,16 @@ export function createRunner(
         });
       }
       case "clean":
-        await tools.machine?.engine.cleanup(name, own);
-        await rm(stagingOf(attempt, tools), { recursive: true, force: true });
+        await takeAway(attempt, own);
         return write(attempt, { state: "cleaned" }, own);
       case "nothing":
     }
+  }
+
+  /** The container and what was fetched for it. */
+  async function takeAway(attempt: AttemptRow, own: Context): Promise<void> {
+    await tools.machine?.engine.cleanup(attemptName(tools.self.runId, attempt), own);
+    await rm(stagingOf(attempt, tools), { recursive: true, force: true });
   }
 
   /** The world reads that it was declined; why, only the operator. */
