@@ -1,6 +1,6 @@
 /**
  * For crash tests: with `BERTH_FAULT_AT=<state>:before` or `:after`, the process kills itself with SIGKILL just before or
- * just after that transition is written, as a power cut would.
+ * just after that transition is written, as a power cut would. `settling` is that of results whose time has come.
  */
 export function faultPoint(state: string, when: "before" | "after"): void {
   if (process.env["BERTH_FAULT_AT"] !== `${state}:${when}`) return;

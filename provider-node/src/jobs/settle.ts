@@ -7,6 +7,7 @@ import { batchOf, type Due, settlesAfter } from "../core/settlement.ts";
 import type { Context } from "../log.ts";
 import type { JobRow, Journal, ReplicaRow } from "../store/journal.ts";
 import type { SettlementStore } from "../store/settlements.ts";
+import { faultPoint } from "./fault.ts";
 
 export interface SettleOptions {
   rules: Config["transactions"]["settle"];
@@ -149,7 +150,9 @@ async function send(
   if (first === undefined) return;
   const data = batch.length === 1 ? finalizeData(first.job.terms, first.claim) : manyData(batch);
   const rows = batch.map(({ job }) => job);
+  faultPoint("settling", "before");
   const key = settlements.begin(rows);
+  faultPoint("settling", "after");
   await outbox.enqueue({ key, to: deployment.market, data });
   log.info({ key, results: rows.map(({ jobId, replica }) => `${jobId}/${replica}`) }, "settling results");
 }
