@@ -1,11 +1,11 @@
-import type { Server } from "node:http";
+import type { EventEmitter } from "node:events";
 import { isIPv6, type Socket } from "node:net";
 
 /**
  * Cuts what one address of the network opens beyond `max` connections at a time, so that nobody takes all of a server's.
  * This machine's own are not counted: a proxy may stand before the server.
  */
-export function limitConnections(server: Pick<Server, "on">, max: number): void {
+export function limitConnections(server: EventEmitter, max: number): void {
   const held = new Map<string, number>();
   server.on("connection", (socket: Socket) => {
     const who = householdOf(socket.remoteAddress ?? "");

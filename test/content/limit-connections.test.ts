@@ -6,7 +6,7 @@ import { limitConnections } from "../../content/src/limit-connections.ts";
 describe("limitConnections", () => {
   const server = () => {
     const listening = new EventEmitter();
-    limitConnections(listening as Parameters<typeof limitConnections>[0], 2);
+    limitConnections(listening, 2);
     return (remoteAddress: string | undefined) => {
       const socket = Object.assign(new PassThrough(), { remoteAddress });
       listening.emit("connection", socket);

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   chmodSync,
@@ -10,7 +9,6 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -22,17 +20,15 @@ import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "chai";
 import { packImage } from "../../../client/src/image/index.ts";
 import type { EngineConfig } from "../../../provider-node/src/config/engine.ts";
-import { detectCgroups } from "../../../provider-node/src/engine/cgroup.ts";
 import { reapEngine } from "../../../provider-node/src/engine/reap.ts";
-import { SANDBOX_POLICY } from "../../../provider-node/src/engine/sandbox-policy.ts";
 import type { AttemptSpec, Engine } from "../../../provider-node/src/engine/types.ts";
 import { outcomeOf } from "../../../provider-node/src/engine/verdict.ts";
-import { mountPoints } from "../../../provider-node/src/engine/volume.ts";
-import { collectOutputs } from "../../../provider-node/src/output/collect.ts";
 import { asDockerImage } from "../../support/docker-image.ts";
 import { type EngineBench, openBench, openTestMachine, quiet } from "../../support/engine.ts";
 import { eventually } from "../../support/eventually.ts";
 import { busyboxImage } from "../../support/images.ts";
+import { hostileJobs } from "./hostile.ts";
+import { isRunning, leftOnMachine, processesWith, tracesOf } from "./traces.ts";
 
 const MIB = 1024 * 1024;
 const CHILD = join(import.meta.dirname, "../../support/engine-child.ts");
@@ -299,99 +295,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
       await cleanup(spec);
     });
 
-    describe("against a hostile job", () => {
-      const hostile = async (script: string, changes: Partial<AttemptSpec> = {}) => {
-        const spec = bench.shell(script, changes);
-        const state = await bench.run(spec);
-        const outputs = await collectOutputs(await bench.engine.outputDir(spec.name, quiet), spec.outputs, quiet);
-        const logs = await bench.engine.logs(spec.name, quiet);
-        const usage = await bench.engine.usage(spec.name, quiet);
-        const logBytes = statSync(logs.stdout.path).size;
-        await cleanup(spec);
-        return { state, outputs, logs, logBytes, usage, outcome: outcomeOf(state, !outputs.ok) };
-      };
-
-      it("kills it at its memory limit", async () => {
-        const { outcome, usage } = await hostile("exec dd if=/dev/zero of=/dev/null bs=200M count=1");
-        expect(outcome).to.equal("out-of-memory");
-        expect(usage.peakBytes).to.be.within(63 * MIB, 80 * MIB);
-      });
-
-      it("lets it fill neither /tmp nor the shared memory beyond its own", async () => {
-        const { state } = await hostile(
-          "dd if=/dev/zero of=/tmp/a bs=1M count=200 && exit 1; rm /tmp/a; dd if=/dev/zero of=/dev/shm/a bs=1M count=65 && exit 2; exit 9",
-          { resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 16, gpus: 0 } },
-        );
-        expect(state.exitCode).to.equal(9); // the sized memory file systems stop it first
-      });
-
-      it("stops it forking without end, and ends all that it forked", async () => {
-        const marker = `bomb-${process.pid}-${Date.now()}`;
-        // The shell that forks gives up at the first refusal; what it forked stays. The first process forks no more:
-        // were it refused too, it would end, and everything with it.
-        const script = `(while :; do sh -c 'sleep 60; : ${marker}' & done); echo full; exec sleep 60`;
-        const spec = await started(script, { resources: { cpuMilli: 1000, memoryMiB: 128, diskMiB: 16, gpus: 0 } });
-        await eventually("it can fork no more", async () => (await bench.stdout(spec.name)) === "full\n", 30_000);
-        const most = SANDBOX_POLICY.pidsLimit + 4; // those that watch have it on their command line too
-        expect(processesWith(marker).length).to.be.within(100, most);
-        await cleanup(spec);
-        expect(processesWith(marker)).to.deep.equal([]);
-      });
-
-      it("stops it at its time limit, though it ignores polite signals", async () => {
-        const { outcome, usage } = await hostile("trap '' TERM; sleep 60", { maxSeconds: 1 });
-        expect(outcome).to.equal("timed-out");
-        expect(usage.wallMs).to.be.within(500, 1000 + timerSlackMs);
-      });
-
-      it("keeps a flood of log lines within its cap, and the job does not notice", async () => {
-        const { state, logs, logBytes } = await hostile(
-          "yes long-enough-a-line-to-count-as-a-flood | head -c 12000000; echo x >&2; exit 4",
-        );
-        expect(state.exitCode).to.equal(4);
-        expect(logs.stdout.truncated).to.equal(true);
-        expect(logBytes)
-          .to.equal(logs.stdout.bytes)
-          .and.within(2 * MIB, SANDBOX_POLICY.maxLogBytes);
-      });
-
-      it("lets it write no more than its output volume holds", async () => {
-        const { state, outputs } = await hostile("dd if=/dev/zero of=/out/big bs=1M count=64", {
-          outputs: { maxBytes: 64 * MIB, maxFiles: 9 },
-        });
-        expect(state.exitCode).to.not.equal(0);
-        expect(outputs)
-          .to.have.property("bytes")
-          .within(8 * MIB, 16 * MIB);
-      });
-
-      it("counts too many files, and stops them where the volume ends", async () => {
-        const { outcome, outputs, state } = await hostile(
-          "i=0; while [ $i -lt 2000 ] && true > /out/$i; do i=$((i+1)); done 2>/dev/null; [ $i -lt 1000 ]",
-        );
-        expect(state.exitCode).to.equal(0);
-        expect(outputs).to.have.nested.property("tooLarge.what", "files");
-        expect(outcome).to.equal("output-too-large");
-      });
-
-      it("counts a sparse file with its holes", async () => {
-        const { outcome, outputs } = await hostile("dd if=/dev/zero of=/out/sparse bs=1 count=1 seek=4G");
-        expect(outcome).to.equal("output-too-large");
-        expect(outputs).to.have.nested.property("tooLarge.what", "bytes");
-      });
-
-      it("leaves links and FIFOs out of the outputs", async () => {
-        const { outputs } = await hostile("ln -s /etc/shadow /out/link; mkfifo /out/fifo; echo fine > /out/file");
-        expect(outputs).to.deep.include({
-          ok: true,
-          skipped: [
-            { path: "fifo", reason: "fifo" },
-            { path: "link", reason: "link" },
-          ],
-        });
-        expect(outputs).to.have.nested.property("files[0].path", "file");
-      });
-    });
+    hostileJobs(() => bench, { timerSlackMs });
 
     it("stops politely, then by force, and calls it cancelled", async () => {
       const polite = await started("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done");
@@ -571,59 +475,4 @@ async function killGroup(child: ChildProcess): Promise<void> {
   const ended = child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined;
   process.kill(-(child.pid ?? 0), "SIGKILL");
   await ended;
-}
-
-/** What is still there of one attempt: mounts, control groups, files and processes. */
-function tracesOf({ dataDir }: EngineBench, name: string): string[] {
-  const folders = readdirSync(dataDir).map((folder) => join(dataDir, folder, "attempts", name));
-  return [
-    ...mountPoints().filter((path) => path.includes(name)),
-    ...ownCgroups((path) => path.endsWith(`/${name}`)),
-    ...folders.filter((path) => existsSync(path)),
-    ...processesWith(name).map((pid) => `process ${pid}`),
-  ];
-}
-
-/** What is still there of a whole engine. */
-function leftOnMachine({ dataDir }: EngineBench): string[] {
-  const id = createHash("sha256").update(dataDir).digest("hex").slice(0, 12); // part of every engine's names
-  return [
-    ...mountPoints().filter((path) => path.includes(dataDir) || path.includes(id)),
-    ...ownCgroups((path) => path.includes(id)),
-    ...(existsSync("/run/berth") ? readdirSync("/run/berth").filter((folder) => folder.includes(id)) : []),
-    ...processesWith(dataDir).map((pid) => `process ${pid}`),
-  ];
-}
-
-/** Control groups of any engine: `<tree>/berth-<id>` and those directly below. */
-function ownCgroups(wanted: (path: string) => boolean): string[] {
-  return detectCgroups()
-    .trees.flatMap((tree) => readdirSync(tree).map((name) => join(tree, name)))
-    .filter((path) => /\/berth-[^/]+$/.test(path))
-    .flatMap((path) => [path, ...readdirSync(path).map((name) => join(path, name))])
-    .filter(wanted);
-}
-
-/** Processes with these characters somewhere on their command line, but for this one. */
-function processesWith(marker: string): number[] {
-  return readdirSync("/proc")
-    .map(Number)
-    .filter((pid) => pid > 0 && pid !== process.pid && isRunning(pid) && commandLine(pid).includes(marker));
-}
-
-function commandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  } catch {
-    return "";
-  }
-}
-
-/** A dead process that nobody has waited for yet does not run. */
-function isRunning(pid: number): boolean {
-  try {
-    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
-  } catch {
-    return false;
-  }
 }
