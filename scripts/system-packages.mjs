@@ -25,4 +25,5 @@ export const testPackages = [
   ["slurm-wlm", "slurmctld"],
   ["munge", "munged"],
   ["runsc", "runsc"],
+  ["age", "age"],
 ];

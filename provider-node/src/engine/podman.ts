@@ -24,13 +24,16 @@ import { closeVolume, mountPoints, openVolume, openVolumes, type Volume } from "
 const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
 const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
-const POLL_MS = 20;
+const [POLL_MS, MOST_POLL_MS] = [20, 250];
 const EXIT_FILE_POLL_MS = 5;
 const REMOVE_PATIENCE_MS = 10_000;
 
-/** The container's first process, and its monitor; of one that this process started, which it is and since when too. */
+/**
+ * The container's first process, unless it was gone at the first look, and its monitor; of one that this process started,
+ * which it is and since when too.
+ */
 interface Watched {
-  job: ProcessId;
+  job: ProcessId | undefined;
   monitor: ProcessId;
   started?: { id: string; at: Date };
 }
@@ -213,15 +216,18 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     { job, monitor }: { job: number; monitor: number },
     started?: Watched["started"],
   ): Promise<void> => {
-    const ids = await Promise.all([identify(job), identify(monitor)]);
-    if (ids[0] && ids[1]) running.set(name, { job: ids[0], monitor: ids[1], ...(started && { started }) });
+    const [jobId, monitorId] = await Promise.all([identify(job), identify(monitor)]);
+    if (monitorId) running.set(name, { job: jobId, monitor: monitorId, ...(started && { started }) });
   };
+
+  const runs = async ({ job, monitor }: Watched): Promise<boolean> =>
+    job !== undefined && (await isAlive(job)) && (await isAlive(monitor));
 
   /** What can be told without podman: that it runs, or that it ended with 0, as its monitor wrote. */
   const watched = async (name: string): Promise<AttemptState | undefined> => {
     const seen = running.get(name);
     if (seen === undefined) return undefined;
-    if ((await isAlive(seen.job)) && (await isAlive(seen.monitor))) return { phase: "running" };
+    if (await runs(seen)) return { phase: "running" };
     const { started } = seen;
     const finishedAt = started && (await endedWithZero(started.id, seen.monitor));
     running.delete(name);
@@ -300,11 +306,18 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   /** Resolves when no start of the attempt is under way, by an orphan of a killed process perhaps. */
   const settled = (name: string, context: Context) => store.settle(fileOf(name, "start.lock"), context);
 
+  /** The end of a short job is seen soon; a long one is looked at less often. */
   const wait = async (name: string, context: Context): Promise<AttemptState> => {
+    const since = Date.now();
     for (;;) {
       const state = await inspect(name, context);
       if (state.phase !== "running") return state;
-      await pause(POLL_MS, undefined, { signal: context.signal });
+      let seen: Watched | undefined;
+      do {
+        const ms = Math.min(MOST_POLL_MS, Math.max(POLL_MS, (Date.now() - since) / 50));
+        await pause(ms, undefined, { signal: context.signal });
+        seen = running.get(name);
+      } while (seen && (await runs(seen)));
     }
   };
 
