@@ -20,7 +20,7 @@ const TRUSTED_SKEW_SECONDS = 120;
  * was moved, or beside a clock that was set wrong; then the newest head's time, carried on. Pure.
  * @param known time of the newest block that an earlier process followed; the least that it is before a head was seen
  */
-export function chainTime({ wallMs, steadyMs }: MachineClocks, seen: Seen | undefined, known = 0): number {
+function chainTime({ wallMs, steadyMs }: MachineClocks, seen: Seen | undefined, known = 0): number {
   const wall = Math.floor(wallMs / 1000);
   // Later is safer: nothing is begun, and what cannot be taken back waits for the chain.
   if (seen === undefined) return Math.max(wall, known);

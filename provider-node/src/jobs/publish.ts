@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fetchContent, openEmbeddedStore } from "@berth/content";
+import { fetchContent, openScratchStore } from "@berth/content";
 import { deadlinesOf } from "../core/deadlines.ts";
 import type { JobTools } from "../core/ports.ts";
 import { signResult } from "../core/result-record.ts";
@@ -45,7 +45,7 @@ async function readBack(job: JobRow, attempt: AttemptRow, tools: JobTools, conte
   const { signal } = bounded.context;
   const dir = join(stagingOf(attempt, tools), "read-back");
   await rm(dir, { recursive: true, force: true });
-  const store = await openEmbeddedStore({ dir });
+  const store = await openScratchStore({ dir });
   try {
     for (const { cid, bytes } of tools.journal.artifacts(job.jobId, job.replica)) {
       await fetchContent(cid, { sources: [tools.self.publicUrl], store, maxBytes: bytes + 1024, signal, log });
@@ -58,7 +58,6 @@ async function readBack(job: JobRow, attempt: AttemptRow, tools: JobTools, conte
       "result could not be read back",
     );
   } finally {
-    await store.close();
     await rm(dir, { recursive: true, force: true });
   }
 }
