@@ -8,12 +8,13 @@ export interface EndlessServer extends AsyncDisposable {
   hungUp: Promise<number>;
 }
 
-/** A server whose answer to everything is a 200 that never ends. */
-export async function endlessServer(): Promise<EndlessServer> {
+/** A server whose answer to everything never ends. */
+export async function endlessServer({ status = 200 } = {}): Promise<EndlessServer> {
   const hungUp = Promise.withResolvers<number>();
   const piece = Buffer.alloc(64 * 1024, " ");
   const server = createServer((_, response) => {
     let bytes = 0;
+    response.writeHead(status);
     const pour = () => {
       while (!response.destroyed) {
         bytes += piece.length;

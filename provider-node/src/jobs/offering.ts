@@ -211,6 +211,7 @@ async function signOffers(options: OfferingOptions, context: Context): Promise<O
         gpuModel: config.gpus.model,
       };
       for (const requester of requestersOf(profile)) {
+        context.signal.throwIfAborted(); // a node that stops promises nothing more
         const offer = makeOffer({ ...facts, requester }, profile);
         const signature = await account.signTypedData(offerTypedData(domain, offer));
         outcome.signed.push({ profile: name, offer, offerHash: offerHashOf(domain, offer), signature });
