@@ -14,6 +14,7 @@ describe("berth-node that offers a Slurm cluster", function () {
   let bench: MarketBench;
   let registered: RegisteredNode;
   let node: NodeProcess | undefined;
+  let checks: { name: string; status: string; detail: string }[];
 
   before(async function () {
     const missing = missingSlurm();
@@ -29,10 +30,12 @@ describe("berth-node that offers a Slurm cluster", function () {
       gpus: JSON.stringify({ devices: "auto", model: "fake" }),
     });
     // What the checks prove decides how many GPUs the limits name.
-    const { checks, proven } = JSON.parse((await berthNode([...registered.flags, "doctor"])).stdout);
+    const found = JSON.parse((await berthNode([...registered.flags, "doctor"])).stdout);
+    const { proven } = found;
+    checks = found.checks;
     expect(proven.gpus).to.deep.equal(["market/gpu=0", "market/gpu=1"]);
-    const check = checks.find(({ name }: { name: string }) => name === "GPUs of market");
-    expect(check.detail).to.match(/^one of 2: a job has \/dev\/berth-slurm-\w+-[01]$/);
+    const check = checks.find(({ name }) => name === "GPUs of market");
+    expect(check?.detail).to.match(/^one of 2: a job has \/dev\/berth-slurm-\w+-[01]$/);
     await berthNode([...registered.flags, "register", "--operator-key-file", bench.operatorKeyFile]);
     node = startNode(registered.flags);
     await node.ready;
@@ -47,6 +50,13 @@ describe("berth-node that offers a Slurm cluster", function () {
     if (registered !== undefined) await berthNode([...registered.flags, "clean"]);
     await bench?.close();
     await cluster?.close();
+  });
+
+  it("is proven there by jobs that try to break each promise", () => {
+    const promises = ["engine runs hello", "memory limit", "pids limit", "network none is none", "output quota holds"];
+    const kept = checks.filter(({ name }) => promises.includes(name));
+    expect(kept.map(({ name }) => name)).to.deep.equal(promises);
+    expect(kept.filter(({ status }) => status !== "ok")).to.deep.equal([]);
   });
 
   it("offers the partition's GPUs, of which a job there has had one", async () => {
