@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type ContentStore, fetchContent, startGateway } from "@berth/content";
@@ -47,6 +48,17 @@ describe("fetchContent", () => {
     expect(await hashTree(target)).to.deep.equal(tree);
     const again = await fetchContent(cid, { sources: [], store, maxBytes: size, log: silent });
     expect(again.source).to.equal(undefined);
+  });
+
+  it("brings names as a hostile job chooses them through a CAR and out again", async () => {
+    const dir = await bench.folder();
+    for (const name of ["two\nlines", "\n", "-rf", "$(reboot)", "\u001b[2J"]) await writeFile(join(dir, name), name);
+    const [store, other] = [await bench.store(), await bench.store()];
+    const { cid } = await store.addPath(dir);
+    await other.importCar(store.exportCar(cid), { root: cid, maxBytes: 100_000 });
+    const target = join(await bench.folder(), "out");
+    await other.exportTo(cid, target, { maxBytes: 100_000 });
+    expect(await hashTree(target)).to.deep.equal(await hashTree(dir));
   });
 
   it("refuses tampered blocks, names the liar, and uses the next source", async () => {
