@@ -3,31 +3,27 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import { type ContentStore, fetchContent, openEmbeddedStore } from "@berth/content";
 import {
   chargeOfDown,
   type Deployment,
-  digestToCid,
   evidenceSchema,
   identityRegistryAbi,
   type JobId,
   jobMarketAbi,
-  parseResult,
   type Result,
   recoverResultSigner,
   replicaCommitment,
   traitsToMask,
 } from "@berth/protocol";
 import { expect } from "chai";
-import pino from "pino";
 import { BUBBLEWRAP_POLICY } from "../../../provider-node/src/engine/bubblewrap-policy.ts";
 import { policyHash } from "../../../provider-node/src/engine/sandbox-policy.ts";
 import { freePort } from "../../../scripts/lib/free-port.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type MarketBench, type Matched, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
+import { type NodeResults, resultsOf } from "./node-results.ts";
 
-const log = pino({ level: "silent" });
 /** Says which container it is by a file, so that a second run would leave a second file. */
 const RUN_ONCE = [
   "/bin/sh",
@@ -41,6 +37,7 @@ describe("berth-node", function () {
   let dataDir: string;
   let flags: string[];
   let url: string;
+  let results: NodeResults;
   let node: NodeProcess | undefined;
 
   before(async () => {
@@ -48,6 +45,7 @@ describe("berth-node", function () {
     dataDir = join(bench.dir, "node");
     const port = await freePort();
     url = `http://127.0.0.1:${port}`;
+    results = resultsOf(bench, url);
     flags = [
       ...["--data-dir", dataDir, "--rpc", bench.anvil.url, "--deployment", bench.deploymentFile],
       ...[
@@ -111,7 +109,7 @@ describe("berth-node", function () {
     const unknown = await fetch(`${url}/jobs/0x${"0".repeat(64)}/0`);
     expect(await unknown.json()).to.deep.include({ status: 404, code: "JOB_UNKNOWN" });
     const matched = await bench.match({ command: RUN_ONCE });
-    const claim = await resultOf(matched.jobId);
+    const claim = await results.claimOf(matched.jobId);
     const { terms } = matched;
 
     const args = [matched.jobId, 0] as const;
@@ -122,7 +120,7 @@ describe("berth-node", function () {
       args,
     });
     expect(stored.commitment).to.equal(replicaCommitment(terms, claim));
-    const result = await readResult(matched.jobId);
+    const result = await results.resultOf(matched.jobId);
     expect(result).to.deep.include({
       outcome: "exited",
       exitCode: 3,
@@ -141,50 +139,36 @@ describe("berth-node", function () {
       ).key,
     );
     expect(BigInt(result.charge)).to.equal(chargeOfDown(terms, Math.floor(result.usage.wallMs / 1000)));
-    expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
-    expect(await textOf(result.stderr?.cid)).to.equal("oops\n");
+    expect(await results.textOf(result.stdout?.cid)).to.equal("hello\n");
+    expect(await results.textOf(result.stderr?.cid)).to.equal("oops\n");
     expect(await filesOf(result)).to.have.length(1);
 
     await eventually(
       "the node tells that it submitted",
-      async () => (await phaseOf(matched.jobId)) === "submitted",
+      async () => (await results.phaseOf(matched.jobId)) === "submitted",
       30_000,
     );
     await bench.approve(matched, claim);
-    await eventually("the container is cleaned up", async () => (await phaseOf(matched.jobId)) === "done", 30_000);
+    await eventually(
+      "the container is cleaned up",
+      async () => (await results.phaseOf(matched.jobId)) === "done",
+      30_000,
+    );
     expect(
       existsSync(join(dataDir, "engine/attempts")) ? readdirSync(join(dataDir, "engine/attempts")) : [],
     ).to.deep.equal([]);
-    expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
+    expect(await results.textOf(result.stdout?.cid)).to.equal("hello\n");
   });
-
-  // Before a state is written its effect is done and unknown; after it the next effect is only intended.
-  const states = "fetching prepared attested running exited collected published submitting submitted".split(" ");
-  for (const at of states.flatMap((state) => [`${state}:before`, `${state}:after`])) {
-    it(`ends a job once when it is killed at ${at}`, async () => {
-      node = startNode(flags, { BERTH_FAULT_AT: at });
-      await node.ready;
-      const matched = await bench.match({ command: RUN_ONCE, idempotent: false });
-      expect(await node.ended).to.equal("SIGKILL");
-      node = startNode(flags);
-      const claim = await resultOf(matched.jobId);
-      const result = await readResult(matched.jobId);
-      expect(result).to.deep.include({ outcome: "exited", exitCode: 3, attempt: 0 });
-      expect(await filesOf(result)).to.have.length(1);
-      await eventually("the result is final", async () => (await phaseOf(matched.jobId)) === "submitted", 30_000);
-      expect(await bench.results(matched.jobId)).to.deep.equal([claim]);
-    });
-  }
 
   it("lets a command run on while it is dead, and finds it again", async () => {
     node = startNode(flags);
     await node.ready;
     const matched = await bench.match({ command: ["/bin/sh", "-c", "echo begun; sleep 4; echo ended > /out/file"] });
-    await eventually("the command runs", async () => (await phaseOf(matched.jobId)) === "running", 60_000);
+    await eventually("the command runs", async () => (await results.phaseOf(matched.jobId)) === "running", 60_000);
     await node.kill("SIGKILL");
     node = startNode(flags);
-    await resultOf(matched.jobId);
-    const result = await readResult(matched.jobId);
+    await results.claimOf(matched.jobId);
+    const result = await results.resultOf(matched.jobId);
     expect(result).to.deep.include({ outcome: "exited", exitCode: 0, attempt: 0 });
     expect(result.usage.wallMs).to.be.greaterThan(3500);
     expect(await bench.results(matched.jobId)).to.have.length(1);
@@ -194,11 +178,11 @@ describe("berth-node", function () {
     node = startNode([...flags, "--set", "engine=bubblewrap"]);
     await node.ready;
     const { jobId } = await bench.match({ command: RUN_ONCE });
-    await resultOf(jobId);
-    const result = await readResult(jobId);
+    await results.claimOf(jobId);
+    const result = await results.resultOf(jobId);
     const policy = policyHash(BUBBLEWRAP_POLICY);
     expect(result).to.deep.include({ outcome: "exited", exitCode: 3, attempt: 0, policyHash: policy });
-    expect(await textOf(result.stdout?.cid)).to.equal("hello\n");
+    expect(await results.textOf(result.stdout?.cid)).to.equal("hello\n");
     expect(await filesOf(result)).to.have.length(1);
   });
 
@@ -206,8 +190,8 @@ describe("berth-node", function () {
     node = startNode(flags);
     await node.ready;
     const { jobId } = await bench.match({ command: ["/bin/true"] }, { request: { challengeWindow: 0 } });
-    await resultOf(jobId);
-    await eventually("the container is cleaned up", async () => (await phaseOf(jobId)) === "done", 30_000);
+    await results.claimOf(jobId);
+    await eventually("the container is cleaned up", async () => (await results.phaseOf(jobId)) === "done", 30_000);
     const { stdout } = await berthNode([...flags, "status"]);
     const known = JSON.parse(stdout).jobs.find((job: { jobId: JobId }) => job.jobId === jobId);
     expect(known).to.deep.include({ chain: "settled", outcome: "exited" });
@@ -269,8 +253,8 @@ describe("berth-node", function () {
       },
     ];
     for (const { matched, outcome, message } of cases) {
-      const claim = await resultOf(matched.jobId);
-      const result = await readResult(matched.jobId);
+      const claim = await results.claimOf(matched.jobId);
+      const result = await results.resultOf(matched.jobId);
       expect(result.outcome).to.equal(outcome);
       expect(result.message).to.match(message);
       expect(claim.charge).to.equal(1000n);
@@ -292,8 +276,8 @@ describe("berth-node", function () {
     expect(await endOf(greedy)).to.deep.include({ outcome: "out-of-memory", exitCode: null });
     expect(await endOf(slow)).to.deep.include({ outcome: "timed-out", exitCode: null });
     async function endOf({ jobId }: Matched) {
-      await resultOf(jobId);
-      return await readResult(jobId);
+      await results.claimOf(jobId);
+      return await results.resultOf(jobId);
     }
   });
 
@@ -309,9 +293,9 @@ describe("berth-node", function () {
     await bench.offer(since);
     const traits = traitsToMask(["attest-exec"]);
     const { jobId } = await bench.match({ command: RUN_ONCE, attestation: "exec" }, { request: { traits } });
-    await resultOf(jobId);
-    const result = await readResult(jobId);
-    const evidence = evidenceSchema.parse(JSON.parse(await textOf(result.evidence ?? undefined)));
+    await results.claimOf(jobId);
+    const result = await results.resultOf(jobId);
+    const evidence = evidenceSchema.parse(JSON.parse(await results.textOf(result.evidence ?? undefined)));
     expect(evidence).to.deep.include({ type: "exec", format: "test/v1" });
     expect(JSON.parse(readFileSync(join(bench.dir, "asked"), "utf8"))).to.deep.include({
       phase: "start",
@@ -324,8 +308,8 @@ describe("berth-node", function () {
     node = startNode([...flags, "--set", "acceptPosted=true"]);
     await node.ready;
     const { jobId } = await bench.post({ command: RUN_ONCE });
-    await resultOf(jobId);
-    expect(await readResult(jobId)).to.deep.include({ outcome: "exited", exitCode: 3 });
+    await results.claimOf(jobId);
+    expect(await results.resultOf(jobId)).to.deep.include({ outcome: "exited", exitCode: 3 });
   });
 
   it("refuses a second node on its data folder, a taken port and another node's folder", async () => {
@@ -380,67 +364,8 @@ describe("berth-node", function () {
 
   const absentInput = { cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", path: "/in" };
 
-  async function resultOf(jobId: JobId) {
-    const [claim] = await eventually(
-      "a result is on chain",
-      async () => {
-        const claims = await bench.results(jobId);
-        return claims.length > 0 && claims;
-      },
-      90_000,
-    );
-    if (claim === undefined) throw new Error("unreachable");
-    return claim;
-  }
-
-  async function readResult(jobId: JobId): Promise<Result> {
-    const { resultHash, resultBytes } = await resultOf(jobId);
-    const bytes = await withContent(digestToCid(resultHash), (store, cid) =>
-      store.getBytes(cid, { maxBytes: 1 << 20 }),
-    );
-    expect(BigInt(bytes.length)).to.equal(resultBytes);
-    return parseResult(JSON.parse(new TextDecoder().decode(bytes)));
-  }
-
-  async function textOf(cid: string | undefined): Promise<string> {
-    if (cid === undefined) throw new Error("no CID");
-    return withContent(cid, async (store) =>
-      new TextDecoder().decode(await store.getBytes(cid, { maxBytes: 1 << 20 })),
-    );
-  }
-
-  async function filesOf({ outputs }: Result): Promise<string[]> {
-    if (outputs === null) throw new Error("no outputs");
-    return withContent(outputs.cid, async (store, cid, dir) => {
-      await store.exportTo(cid, join(dir, "out"), { maxBytes: 1 << 20 });
-      return readdirSync(join(dir, "out"));
-    });
-  }
-
-  /** Fetches by CID from the node's public address into a store of its own. */
-  async function withContent<T>(
-    cid: string,
-    use: (store: ContentStore, cid: string, dir: string) => Promise<T>,
-  ): Promise<T> {
-    const dir = join(bench.dir, `reader-${readers++}`);
-    const store = await openEmbeddedStore({ dir });
-    try {
-      await eventually(
-        "the node serves",
-        async () => (await fetch(`${url}/health`).catch(() => undefined))?.ok,
-        30_000,
-      );
-      await fetchContent(cid, { sources: [url], store, maxBytes: 1 << 20, log });
-      return await use(store, cid, dir);
-    } finally {
-      await store.close();
-    }
-  }
-  let readers = 0;
-
-  async function phaseOf(jobId: JobId): Promise<string | undefined> {
-    const response = await fetch(`${url}/jobs/${jobId}/0`).catch(() => undefined);
-    return response?.ok === true ? ((await response.json()) as { phase: string }).phase : undefined;
+  async function filesOf(result: Result): Promise<string[]> {
+    return readdirSync(await results.outputsOf(result));
   }
 });
 

@@ -10,6 +10,8 @@ export interface RegisteredNode {
   dataDir: string;
   /** Where others reach it. */
   url: string;
+  /** Part of the names of its attempts. */
+  runId: string;
 }
 
 const SETTINGS = {
@@ -42,7 +44,7 @@ export async function registerNode(
   await bench.mint(bench.operator.address, 10_000n);
   await must([...flags, "stake", "5000", "--operator-key-file", bench.operatorKeyFile]);
   await must([...flags, "register", "--operator-key-file", bench.operatorKeyFile]);
-  return { flags, dataDir, url: `http://127.0.0.1:${port}` };
+  return { flags, dataDir, url: `http://127.0.0.1:${port}`, runId };
 }
 
 async function must(args: string[]): Promise<string> {
