@@ -6,8 +6,8 @@ import { readIfThere, writeDurably } from "../attest/durable-file.ts";
 import { bootId } from "../boot-id.ts";
 import { command } from "../engine/command.ts";
 import type { Context } from "../log.ts";
-import type { BackendKind } from "./backend.ts";
 import { endProcess, findByCommand, identify, isAlive, type ProcessId } from "../process-id.ts";
+import type { BackendKind } from "./backend.ts";
 
 const processSchema = z.strictObject({ pid: z.int().min(1), startTicks: z.int() });
 const recordSchema = z.strictObject({

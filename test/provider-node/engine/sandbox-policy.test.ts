@@ -3,8 +3,8 @@ import { expect } from "chai";
 import {
   attemptHash,
   policyHash,
-  SANDBOX_POLICY,
   runtimeArgs,
+  SANDBOX_POLICY,
   sandboxArgs,
 } from "../../../provider-node/src/engine/sandbox-policy.ts";
 import type { AttemptSpec } from "../../../provider-node/src/engine/types.ts";
