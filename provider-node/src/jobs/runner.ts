@@ -275,9 +275,6 @@ async function engineView(attempt: AttemptRow, tools: JobTools, context: Context
   return (await tools.machine.engine.inspect(attemptName(tools.self.runId, attempt), context)).phase;
 }
 
-function keyOf(jobId: string, replica: number): string {
-  return `${jobId}/${replica}`;
-}
 /** With the code of what a step failed with before: the world reads no more of this machine than that. */
 function withCode(message: string | undefined, trouble: unknown): string | undefined {
   if (trouble === undefined) return message;
@@ -285,3 +282,6 @@ function withCode(message: string | undefined, trouble: unknown): string | undef
   return message?.replace(/\.$/, ` (${code}).`);
 }
 
+function keyOf(jobId: string, replica: number): string {
+  return `${jobId}/${replica}`;
+}
