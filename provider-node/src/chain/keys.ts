@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Hex, MarketError } from "@berth/protocol";
 import type { LocalAccount } from "viem";
@@ -41,8 +41,11 @@ export function createKeyFile(file: string): boolean {
     throw error;
   }
   try {
-    writeSync(fd, `${generatePrivateKey()}\n`);
+    writeFileSync(fd, `${generatePrivateKey()}\n`);
     fsyncSync(fd);
+  } catch (error) {
+    rmSync(file); // on a full disk there is no key in it, or half of one
+    throw error;
   } finally {
     closeSync(fd);
   }

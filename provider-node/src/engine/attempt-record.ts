@@ -1,4 +1,13 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import { attemptHash } from "./sandbox-policy.ts";
@@ -72,7 +81,7 @@ export function attemptRecords(folder: string): AttemptRecords {
       const path = join(home, "attempt.json");
       const fd = openSync(`${path}.new`, "w", 0o600);
       try {
-        writeSync(
+        writeFileSync(
           fd,
           JSON.stringify(record, (_, value) => (typeof value === "bigint" ? { bigint: String(value) } : value)),
         );

@@ -2,11 +2,13 @@ import {
   closeSync,
   existsSync,
   fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
@@ -57,7 +59,7 @@ export function openLedger(path: string): Ledger {
     const entries = made.map(({ kind, what, owner }) => ({ op, kind, what, owner }));
     const fd = openSync(path, "a", 0o600);
     try {
-      writeSync(fd, entries.map(lineOf).join(""));
+      append(fd, entries.map(lineOf).join(""));
       if (op === "make") fdatasyncSync(fd);
     } finally {
       closeSync(fd);
@@ -109,11 +111,22 @@ function readEntries(path: string) {
     });
 }
 
+/** All of it or nothing: the next line must not go on from a part that had room on a full disk. */
+function append(fd: number, lines: string): void {
+  const { size } = fstatSync(fd);
+  try {
+    writeFileSync(fd, lines);
+  } catch (error) {
+    ftruncateSync(fd, size);
+    throw error;
+  }
+}
+
 function compact(path: string, open: Made[]): void {
   const draft = `${path}.new`;
   const fd = openSync(draft, "w", 0o600);
   try {
-    writeSync(fd, open.map((made) => lineOf({ op: "make", ...made })).join(""));
+    writeFileSync(fd, open.map((made) => lineOf({ op: "make", ...made })).join(""));
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);
