@@ -17,3 +17,13 @@ export async function usedBytesOf(
   const bytes = Number.parseInt(stdout, 10); // files that vanish meanwhile make du fail after its sum
   return Number.isNaN(bytes) ? undefined : bytes;
 }
+
+/** `SQLITE_FULL` */
+const DATABASE_FULL = 13;
+
+/** Did something fail for want of room on a disk? The system says so in one way, and the database in another. */
+export function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown };
+  return code === "ENOSPC" || errcode === DATABASE_FULL || isDiskFull(error.cause);
+}

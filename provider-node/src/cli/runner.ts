@@ -2,6 +2,7 @@ import { MarketError } from "@berth/protocol";
 import { type Command, CommanderError } from "commander";
 import { type Answer, answerText } from "../commands/print.ts";
 import { type Config, type ConfigSources, loadConfig } from "../config.ts";
+import { isDiskFull } from "../disk.ts";
 import { type Context, createLog } from "../log.ts";
 import { exitCodeOf, exitCodes } from "./exit-codes.ts";
 import { sourcesOf, wantsJson } from "./flags.ts";
@@ -44,11 +45,18 @@ export function createRunner(signal: AbortSignal, write = (text: string) => void
 /** What to say of anything thrown, and the exit code for it. Nothing is said of help, nor of a stop that was asked for. */
 export function failureOf(thrown: unknown, signal: AbortSignal): { error?: unknown; exitCode: number } {
   if (!(thrown instanceof CommanderError)) {
-    return signal.aborted ? { exitCode: exitCodes.interrupted } : { error: thrown, exitCode: exitCodeOf(thrown) };
+    if (signal.aborted) return { exitCode: exitCodes.interrupted };
+    const error = isDiskFull(thrown) ? diskFull(thrown) : thrown;
+    return { error, exitCode: exitCodeOf(error) };
   }
   if (thrown.exitCode === 0) return { exitCode: exitCodes.ok };
   if (thrown.code === "commander.help") return { exitCode: exitCodes.usage };
   const hint = "`berth-node help` and `berth-node help COMMAND` say what there is.";
   const error = new MarketError("USAGE", thrown.message.replace(/^error: /, ""), { hint });
   return { error, exitCode: exitCodes.usage };
+}
+
+function diskFull(cause: unknown): MarketError {
+  const hint = "Free some space: what is under way goes on from there, once the node runs again.";
+  return new MarketError("DISK_FULL", "There is no room left on the disk.", { hint, cause });
 }
