@@ -63,6 +63,8 @@ export interface MarketBench {
   match(spec: Partial<Spec>, options?: MatchOptions): Promise<Matched>;
   /** Posts the request instead, for a node to accept by itself. */
   post(spec: Partial<Spec>, request?: Partial<Request>): Promise<{ jobId: JobId; spec: Spec }>;
+  /** Serves a spec that a match kept back. */
+  serve(spec: Spec): Promise<void>;
   results(jobId: JobId): Promise<Claim[]>;
   approve(matched: Matched, claim: Claim): Promise<void>;
   close(): Promise<void>;
@@ -220,6 +222,7 @@ async function furnish(
       await write(requester, market, jobMarketAbi as Abi, "post", [posted, "0x", "0x"]);
       return { jobId: request.maxPrice === posted.maxPrice ? jobId : jobIdOf(domain, posted), spec };
     },
+    serve: (spec) => publish(store, spec, undefined),
     async results(jobId) {
       const options = { address: market, abi: jobMarketAbi, eventName: "ResultSubmitted", fromBlock: 0n } as const;
       const events = await client.getContractEvents(options);
