@@ -76,6 +76,29 @@ describe("berth-node in trouble", function () {
     });
   }
 
+  it("loses nothing though no RPC answers for over a minute, offers nothing from then on, and offers when one does", async () => {
+    node = startNode(flags);
+    await node.ready;
+    const { jobId } = await bench.match({ command: ["/bin/sh", "-c", "sleep 2; echo done > /out/file"] });
+    await eventually("the command runs", async () => (await phaseOf(jobId)) === "running", 90_000);
+    rpc.lie = () => "hang up";
+    const silentAt = Date.now();
+    await node.says((line) => line.includes("no offer made") && line.includes("No RPC has shown the chain as it is"));
+    const withheldAt = Date.now();
+    expect(withheldAt - silentAt).to.be.greaterThan(55_000);
+    expect(await hindrances()).to.include("CHAIN_UNAVAILABLE");
+    const { offering } = JSON.parse((await berthNode([...flags, "status"])).stdout);
+    expect(offering.offers).to.deep.equal([]);
+    expect(bench.hasOffer(withheldAt)).to.equal(false);
+    expect(reached(jobId, "submitting"), "the work went on").to.equal(true);
+    expect(reached(jobId, "cancelled") || reached(jobId, "expired")).to.equal(false);
+    rpc.lie = () => undefined;
+    await oneResult(jobId);
+    expect(await transactionsOf(jobId)).to.equal(1);
+    await bench.offer(withheldAt);
+    expect(await hindrances()).to.deep.equal([]);
+  });
+
   it("stops a job whose match a reorganisation took away, sends nothing for it, and takes the next one", async () => {
     node = startNode(flags);
     await node.ready;
@@ -172,6 +195,13 @@ describe("berth-node in trouble", function () {
     expect(JSON.parse(second.stdout).error, second.stderr).to.deep.include({ code: "NODE_KEY_IN_USE" });
     expect(second.code).to.equal(1);
   });
+
+  /** Codes of what keeps the node from being ready. */
+  async function hindrances(): Promise<string[]> {
+    const response = await fetch(`${registered.url}/ready`);
+    const { reasons = [] } = (await response.json()) as { reasons?: { code: string }[] };
+    return reasons.map(({ code }) => code);
+  }
 
   /** The chain has one result, and the replica is no longer open. */
   async function oneResult(jobId: JobId): Promise<Claim | undefined> {
