@@ -19,8 +19,8 @@ export interface AttemptRecord {
   imageId: string;
   /** The GPUs it was given. */
   gpuDevices?: readonly string[];
-  /** What the engine calls it, once all is made that a start needs. */
-  containerId?: string;
+  /** What the engine calls what it made; set once all is there that a start needs. */
+  madeAs?: string;
   /** Written before the start. */
   startIntent?: { bootId: string };
   cancelAt?: Date;

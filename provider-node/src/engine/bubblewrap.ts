@@ -55,7 +55,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
-    if (known?.containerId || known?.end) return;
+    if (known?.madeAs || known?.end) return;
     const image = imageOf(spec.imageDigest);
     const plan = planOf(spec, image);
     ledger.make(...madeBy(spec.name));
@@ -65,7 +65,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     const write = (file: string, text: string) => writeFileSync(fileOf(spec.name, file), text, { mode: 0o600 });
     write("args", plan.args.map((word) => `${word}\0`).join(""));
     write("sources", plan.sources.map((path) => `${path}\n`).join(""));
-    records.write({ spec, imageId: spec.imageDigest, containerId: spec.name });
+    records.write({ spec, imageId: spec.imageDigest, madeAs: spec.name });
     context.log.info({ attempt: spec.name, job: spec.jobId }, "attempt prepared");
   };
 
@@ -117,7 +117,7 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
     const before = records.read(name);
     if (!before) return { phase: "absent" };
     if (before.end) return before.end.state;
-    if (!before.containerId) return { phase: "absent" }; // prepare was cut short
+    if (!before.madeAs) return { phase: "absent" }; // prepare was cut short
     // In the order in which they come about, for each may happen between two looks.
     const claimed = existsSync(fileOf(name, "claim"));
     const alive = claimed && monitorAlive(name);

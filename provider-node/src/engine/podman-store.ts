@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, realpathSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
+import { z } from "zod";
+import { bootId } from "../boot-id.ts";
 import { type CommandResult, command, mustRun } from "./command.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
 import { detectRuntime } from "./runtime.ts";
@@ -20,7 +22,10 @@ export interface PodmanStore {
   ledger: Ledger;
   /** Runs podman; a nonzero exit is a result. */
   run(args: readonly string[], options: { signal: AbortSignal; cwd?: string }): Promise<CommandResult>;
-  /** Runs podman under a file lock that an orphan of a killed node keeps holding, so that no two of them overlap. */
+  /**
+   * Runs podman under a file lock that is held until podman has ended, whatever becomes of the node or of `signal`, which
+   * ends the waiting alone: no two of them overlap.
+   */
   runLocked(lock: string, args: readonly string[], options: { signal: AbortSignal }): Promise<CommandResult>;
   /** Resolves when no earlier `runLocked` with this lock is still at work. */
   settle(lock: string, options: { signal: AbortSignal }): Promise<void>;
@@ -31,6 +36,8 @@ export interface PodmanStore {
   /** Unmounts the store and drops its runtime folder. Images stay on disk. */
   release(context: Context): Promise<void>;
 }
+
+const NEVER = new AbortController().signal;
 
 /** podman refuses a run root longer than 50 characters, and a reboot must empty it. */
 const RUN_FOLDER = "/run/berth";
@@ -60,10 +67,7 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
   mkdirSync(runFolder, { recursive: true, mode: 0o711 });
   mkdirSync(join(folder, "tmp"), { recursive: true });
 
-  const [runtime, volumeKind] = await Promise.all([
-    detectRuntime(join(folder, "tmp"), context),
-    detectVolumeKind(join(folder, "tmp"), context),
-  ]);
+  const { runtime, volumeKind } = await whatWorks(folder, context);
   const open = async (driver: string) => {
     const env = writeConfig(folder, runFolder, driver);
     const base = [
@@ -97,13 +101,12 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
     ledger,
     // conmon leaves a file named "oom" in the folder it was started in, so that folder must be ours.
     run: (args, options) => command("podman", [...base, ...args], { cwd: folder, ...options, env, detached: true }),
-    runLocked: (lock, args, options) =>
-      command("flock", ["--exclusive", "--close", lock, "podman", ...base, ...args], {
-        cwd: folder,
-        ...options,
-        env,
-        detached: true,
-      }),
+    runLocked: async (lock, args, { signal }) => {
+      signal.throwIfAborted();
+      const words = ["--exclusive", "--close", lock, "podman", ...base, ...args];
+      const ending = command("flock", words, { cwd: folder, signal: NEVER, env, detached: true });
+      return await orAborted(ending, signal);
+    },
     settle: async (lock, { signal }) => {
       await command("flock", ["--exclusive", "--close", lock, "true"], { signal, env });
     },
@@ -118,6 +121,44 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
       ledger.gone({ kind: "folder", what: runFolder, owner: "" });
     },
   };
+}
+
+/** Stops waiting when `signal` aborts; what is waited for goes on. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    work.catch(() => undefined);
+  }
+}
+
+const foundSchema = z.object({
+  bootId: z.string(),
+  runtime: z.string(),
+  volumeKind: z.enum(["loop-ext4", "tmpfs"]),
+});
+
+/** Found by running, once in each boot of the machine: a node that was killed is back sooner. */
+async function whatWorks(folder: string, context: Context): Promise<Pick<PodmanStore, "runtime" | "volumeKind">> {
+  const path = join(folder, "found.json");
+  const known = existsSync(path) ? foundSchema.safeParse(parseJson(readFileSync(path, "utf8"))).data : undefined;
+  if (known?.bootId === bootId()) return known;
+  const tmp = join(folder, "tmp");
+  const [runtime, volumeKind] = await Promise.all([detectRuntime(tmp, context), detectVolumeKind(tmp, context)]);
+  writeFileSync(path, JSON.stringify({ bootId: bootId(), runtime, volumeKind }));
+  return { runtime, volumeKind };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // a crash may have cut it short
+  }
 }
 
 function dropIfEmpty(folder: string): void {

@@ -25,7 +25,7 @@ const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
 const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
 const [POLL_MS, MOST_POLL_MS] = [20, 250];
-const EXIT_FILE_POLL_MS = 5;
+const [EXIT_FILE_POLL_MS, EXIT_FILE_PATIENCE_MS] = [5, 1000];
 const REMOVE_PATIENCE_MS = 10_000;
 
 /**
@@ -84,7 +84,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
-    if (known?.containerId || known?.end) return;
+    if (known?.madeAs || known?.end) return;
     const imageId = await findImage(spec.imageDigest, store, context);
     if (imageId === undefined) throw notImported(spec.imageDigest);
     // Chosen and recorded without a pause between: nobody else can choose the same.
@@ -93,7 +93,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     ledger.make(...madeBy(spec.name));
     records.write(record);
     await openPlaces(spec, context);
-    records.write({ ...record, containerId: spec.name });
+    records.write({ ...record, madeAs: spec.name });
     context.log.info({ attempt: spec.name }, "attempt prepared");
   };
 
@@ -138,7 +138,10 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     ];
   };
 
-  /** Makes and starts the container in one command of podman: its every call costs as much as a short job. */
+  /**
+   * Makes and starts the container in one command of podman, where nothing forbids it: its every call costs as much as a
+   * short job.
+   */
   const start = async (name: string, context: Context): Promise<void> => {
     const { phase } = await inspect(name, context);
     if (phase === "absent") throw new MarketError("ENGINE_NO_ATTEMPT", `The attempt "${name}" is not prepared.`);
@@ -146,36 +149,39 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     const record = records.must(name);
     const { spec } = record;
     await openPlaces(spec, context); // a reboot may have come since
-    const args = record.startIntent ? await startAgain(record, context) : runArgs(record);
+    const isMade = record.startIntent !== undefined && (await wasMade(name, context));
     records.write({ ...record, startIntent: { bootId: bootId() } });
-    const run = (own: { signal: AbortSignal }) => store.runLocked(fileOf(name, "start.lock"), args, own);
-    const { exitCode, stderr } = await (spec.isolation === "gvisor" ? inTime(name, run, context) : run(context));
-    if (exitCode !== 0) throw await whyNotStarted(record, exitCode, stderr, context);
+    const podman = async (args: string[], own: { signal: AbortSignal }) => {
+      const result = await store.runLocked(fileOf(name, "start.lock"), [...runtimeArgs(spec), ...args], own);
+      if (result.exitCode !== 0) throw await whyNotStarted(record, result, context);
+    };
+    if (spec.isolation === "gvisor") {
+      if (!isMade) await podman(["create", ...idFiles(name), ...argsOf(record)], context);
+      await inTime(name, (own) => podman(["start", name], own), context); // making it may take its time
+    } else if (isMade) await podman(["start", name], context);
+    else await podman(["run", "--detach", ...idFiles(name), ...argsOf(record)], context);
+    const id = textIn(fileOf(name, "id"));
     const pids = { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) };
-    await watch(name, pids, { id: textIn(fileOf(name, "id")) ?? "", at: new Date() });
+    // podman says later when it began, for a price; until now at the latest, so nothing is charged that it did not run.
+    await watch(name, pids, id === undefined ? undefined : { id, at: new Date() });
     context.log.info({ attempt: name }, "attempt started");
   };
 
-  const runArgs = (record: AttemptRecord): string[] => {
-    const { name } = record.spec;
-    const ids = [
-      `--cidfile=${fileOf(name, "id")}`,
-      `--pidfile=${fileOf(name, "job.pid")}`,
-      `--conmon-pidfile=${fileOf(name, "monitor.pid")}`,
-    ];
-    return [...runtimeArgs(record.spec), "run", "--detach", ...ids, ...argsOf(record)];
-  };
+  const idFiles = (name: string): string[] => [
+    `--cidfile=${fileOf(name, "id")}`,
+    `--pidfile=${fileOf(name, "job.pid")}`,
+    `--conmon-pidfile=${fileOf(name, "monitor.pid")}`,
+  ];
 
-  /** An earlier start was cut short or refused: what it made is used, or taken out of the way. */
-  const startAgain = async (record: AttemptRecord, context: Context): Promise<string[]> => {
-    const { name } = record.spec;
-    if (await podmanInspect(name, context)) return [...runtimeArgs(record.spec), "start", name];
+  /** Did an earlier start, cut short or refused, make the container? What it made half is taken out of the way. */
+  const wasMade = async (name: string, context: Context): Promise<boolean> => {
+    if (await podmanInspect(name, context)) return true;
     await store.run(["rm", "--force", name], context); // a creation cut short may hold the name
     rmSync(fileOf(name, "id"), { force: true });
-    return runArgs(record);
+    return false;
   };
 
-  const whyNotStarted = async (record: AttemptRecord, exitCode: number, stderr: string, context: Context) => {
+  const whyNotStarted = async (record: AttemptRecord, { exitCode, stderr }: CommandResult, context: Context) => {
     const { spec, gpuDevices = [] } = record;
     const found = await podmanInspect(spec.name, context);
     if (found === undefined) {
@@ -190,18 +196,17 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   /** Runs a start that may hang for ever: what it began is killed after `gvisorStartSeconds`, for podman waits on that. */
   const inTime = async (
     name: string,
-    run: (own: { signal: AbortSignal }) => Promise<CommandResult>,
+    run: (own: { signal: AbortSignal }) => Promise<void>,
     { signal }: Context,
-  ): Promise<CommandResult> => {
+  ): Promise<void> => {
     const overdue = AbortSignal.timeout(gvisorStartSeconds * 1000);
     const kill = () => void killCgroup(host, cgroupOf(name), { monitor: true });
     overdue.addEventListener("abort", kill);
     const patience = AbortSignal.timeout(gvisorStartSeconds * 1000 + REMOVE_PATIENCE_MS);
     try {
-      const result = await run({ signal: AbortSignal.any([signal, patience]) });
-      if (!overdue.aborted || result.exitCode === 0) return result;
+      return await run({ signal: AbortSignal.any([signal, patience]) });
     } catch (error) {
-      if (signal.aborted || !patience.aborted) throw error;
+      if (signal.aborted || !overdue.aborted) throw error;
     } finally {
       overdue.removeEventListener("abort", kill);
     }
@@ -224,12 +229,12 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     job !== undefined && (await isAlive(job)) && (await isAlive(monitor));
 
   /** What can be told without podman: that it runs, or that it ended with 0, as its monitor wrote. */
-  const watched = async (name: string): Promise<AttemptState | undefined> => {
+  const watched = async (name: string, context: Context): Promise<AttemptState | undefined> => {
     const seen = running.get(name);
     if (seen === undefined) return undefined;
     if (await runs(seen)) return { phase: "running" };
     const { started } = seen;
-    const finishedAt = started && (await endedWithZero(started.id, seen.monitor));
+    const finishedAt = started && (await endedWithZero(started.id, seen.monitor, context));
     running.delete(name);
     if (started === undefined || finishedAt === undefined) return undefined;
     const times = { startedAt: started.at, finishedAt: finishedAt > started.at ? finishedAt : started.at };
@@ -237,26 +242,27 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 
   /** When the monitor wrote that the job ended with 0; undefined for any other end. podman soon takes the file away. */
-  const endedWithZero = async (id: string, monitor: ProcessId): Promise<Date | undefined> => {
+  const endedWithZero = async (id: string, monitor: ProcessId, { signal }: Context): Promise<Date | undefined> => {
     const path = join(store.exitsFolder, id);
-    for (;;) {
+    for (const deadline = Date.now() + EXIT_FILE_PATIENCE_MS; Date.now() < deadline; ) {
       const wasAlive = await isAlive(monitor);
       const mtime = statSync(path, { throwIfNoEntry: false })?.mtime;
       const text = textIn(path);
       if (text !== undefined) return text === "0" ? mtime : undefined;
-      if (!wasAlive || mtime !== undefined) return undefined;
-      await pause(EXIT_FILE_POLL_MS);
+      if (!wasAlive || mtime !== undefined) break;
+      await pause(EXIT_FILE_POLL_MS, undefined, { signal });
     }
+    return undefined;
   };
 
   const inspect = async (name: string, context: Context): Promise<AttemptState> => {
     const before = records.read(name);
     if (!before) return { phase: "absent" };
     if (before.end) return before.end.state;
-    if (!before.startIntent) return { phase: before.containerId ? "created" : "absent" };
-    const known = await watched(name);
+    if (!before.startIntent) return { phase: before.madeAs ? "created" : "absent" };
+    const known = await watched(name, context);
     if (known?.phase === "running") return known;
-    if (known !== undefined && records.must(name).cancelAt === undefined) return ended(before, known, context);
+    if (known !== undefined && records.read(name)?.cancelAt === undefined) return ended(name, known, context);
     let found = await podmanInspect(name, context);
     if (found === undefined || isUnstarted(found)) {
       await settled(name, context);
@@ -269,9 +275,8 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (!record) return { phase: "absent" };
     if (record.end) return record.end.state;
     const reading = readCgroup(host, cgroupOf(name));
-    const hasRun = reading !== undefined && reading.cpuNs > 0n;
     // The intent is older than the container: in the boot that wrote it, what is not there and never ran can be made yet.
-    const isUnmade = record.startIntent?.bootId === bootId() && !hasRun;
+    const isUnmade = record.startIntent?.bootId === bootId() && reading?.cpuNs === 0n;
     const state = stateOf({
       status: found?.State.Status ?? (isUnmade ? "created" : undefined),
       exitCode: found?.State.ExitCode ?? 0,
@@ -280,7 +285,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       monitorAlive: found !== undefined && monitorAlive(found),
       startIntent: record.startIntent,
       bootId: bootId(),
-      hasRun,
+      hasRun: reading !== undefined && reading.cpuNs > 0n,
       cancelAt: record.cancelAt,
       maxSeconds: record.spec.maxSeconds,
       memoryBytes: record.spec.resources.memoryMiB * MIB,
@@ -290,12 +295,14 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (state.phase === "running" && found)
       await watch(name, { job: found.State.Pid ?? 0, monitor: found.State.ConmonPid ?? 0 });
     if (state.phase === "lost") await killCgroup(host, cgroupOf(name)); // nothing may go on unwatched
-    return state.phase === "exited" || state.phase === "lost" ? ended(record, state, context) : state;
+    return state.phase === "exited" || state.phase === "lost" ? ended(name, state, context) : state;
   };
 
-  /** Writes how it ended, once and for all. */
-  const ended = (record: AttemptRecord, state: AttemptState, context: Context): AttemptState => {
-    const { name } = record.spec;
+  /** Writes how it ended, once and for all; nothing where it was cleaned up meanwhile. */
+  const ended = (name: string, state: AttemptState, context: Context): AttemptState => {
+    const record = records.read(name);
+    if (record === undefined) return { phase: "absent" };
+    if (record.end) return record.end.state;
     records.write({ ...record, end: { state, usage: usedBy(name, state) } });
     context.log.info({ attempt: name, phase: state.phase, exitCode: state.exitCode }, "attempt ended");
     return state;
@@ -340,10 +347,13 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   };
 
   const cleanup = async (name: string, context: Context): Promise<void> => {
-    const wasStarted = records.read(name)?.startIntent !== undefined;
+    const record = records.read(name);
+    const wasStarted = record?.startIntent !== undefined;
     const id = wasStarted && textIn(fileOf(name, "id"));
+    // A start that may be under way, by an orphan perhaps, ends with its monitor.
+    const mayBeStarting = wasStarted && record?.end === undefined && !running.has(name);
     running.delete(name);
-    await killCgroup(host, cgroupOf(name));
+    await killCgroup(host, cgroupOf(name), { monitor: mayBeStarting });
     if (wasStarted) await removeContainer(name, context);
     await killCgroup(host, cgroupOf(name), { monitor: true });
     const ours = mountPoints().filter(
@@ -360,7 +370,10 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const removeContainer = async (name: string, context: Context): Promise<void> => {
     const patience = AbortSignal.timeout(REMOVE_PATIENCE_MS);
     const either = AbortSignal.any([context.signal, patience]);
-    await settled(name, { ...context, signal: either }).catch(() => context.signal.throwIfAborted());
+    await settled(name, { ...context, signal: either }).catch(() => {
+      context.signal.throwIfAborted();
+      throw engineError("ENGINE_FAILED", "Removing the container", 0, "its start has not ended");
+    });
     for (;;) {
       const { exitCode, stderr } = await store.run(["rm", "--force", "--time=0", "--volumes", name], context);
       if (exitCode === 0 || !(await podmanInspect(name, context))) return;

@@ -127,7 +127,7 @@ function createSlurmEngine(parts: Parts): Engine {
 
   const prepare = async (spec: AttemptSpec, context: Context): Promise<void> => {
     const known = records.of(spec);
-    if (known?.containerId || known?.end) return;
+    if (known?.madeAs || known?.end) return;
     if (spec.isolation === "gvisor") throw noGvisor("Slurm");
     const imageId = images.idOf(spec.imageDigest);
     if (imageId === undefined) throw notImported(spec.imageDigest);
@@ -147,7 +147,7 @@ function createSlurmEngine(parts: Parts): Engine {
       cpSync(hostDir, inputs[at] as string, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
     }
     images.noteUse(spec.imageDigest);
-    records.write({ spec, imageId, containerId: batch });
+    records.write({ spec, imageId, madeAs: batch });
     context.log.info({ attempt: spec.name, job: spec.jobId }, "attempt prepared");
   };
 
@@ -188,7 +188,7 @@ function createSlurmEngine(parts: Parts): Engine {
   };
 
   const submit = async (name: string, context: Context): Promise<void> => {
-    const { spec, containerId: batch = "" } = records.must(name);
+    const { spec, madeAs: batch = "" } = records.must(name);
     records.write({ ...records.must(name), startIntent: { bootId: "" } });
     const { cpuMilli, memoryMiB, gpus } = spec.resources;
     const order = { name, comment: `berth:${id}`, script: batch, cpus: Math.ceil(cpuMilli / 1000), memoryMiB, gpus };

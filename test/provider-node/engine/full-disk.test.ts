@@ -69,11 +69,11 @@ describe("on a disk that is full", () => {
     const record = { spec, imageId: "image" };
     records.write(record);
     disk.fill(2 * PAGE);
-    const write = () => records.write({ ...record, containerId: "berth-a" });
+    const write = () => records.write({ ...record, madeAs: "berth-a" });
     expect(write).to.throw().with.property("code", "ENOSPC");
     expect(records.read("berth-a")).to.deep.equal(record);
     disk.makeRoom();
     write();
-    expect(records.read("berth-a")).to.have.property("containerId", "berth-a");
+    expect(records.read("berth-a")).to.have.property("madeAs", "berth-a");
   });
 });

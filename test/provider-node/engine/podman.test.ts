@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
+import { command } from "../../../provider-node/src/engine/command.ts";
 import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
 import { openPodmanStore } from "../../../provider-node/src/engine/podman-store.ts";
 import { type EngineBench, openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
@@ -16,7 +17,8 @@ engineConformance("podman engine", {
     const { stdout } = await store.run(["container", "inspect", "--format={{.State.ConmonPid}}", name], quiet);
     return Number(stdout);
   },
-  killAfterMs: [400, 600, 750, 900],
+  folderOf: ({ dataDir }, name) => join(dataDir, "engine/attempts", name),
+  startFiles: ["id", "monitor.pid"],
 });
 
 describe("podman engine", function () {
@@ -66,6 +68,24 @@ describe("podman engine", function () {
     const engine = createPodmanEngine({ store: { ...bench.store, run }, runId: "test", nodeId: "node-a" });
     expect(await engine.wait(spec.name, quiet)).to.deep.include({ phase: "exited", exitCode: 6 });
     expect(looks).to.be.at.least(2);
+    await bench.engine.cleanup(spec.name, quiet);
+  });
+
+  it("keeps a start's lock until podman has ended, though nobody waits for it any more", async () => {
+    const spec = bench.shell("sleep 60");
+    await bench.engine.prepare(spec, quiet);
+    await bench.engine.start(spec.name, quiet);
+    const lock = join(bench.dataDir, "lock");
+    const giveUp = new AbortController();
+    const waiting = bench.store.runLocked(lock, ["wait", spec.name], { signal: giveUp.signal });
+    const reason = new Error("no more time");
+    giveUp.abort(reason);
+    expect(await waiting.catch((thrown: unknown) => thrown)).to.equal(reason);
+    const isHeld = async () => (await command("flock", ["--nonblock", lock, "true"], quiet)).exitCode === 1;
+    expect(await isHeld()).to.equal(true);
+    await bench.engine.kill(spec.name, quiet);
+    await bench.store.settle(lock, quiet);
+    expect(await isHeld()).to.equal(false);
     await bench.engine.cleanup(spec.name, quiet);
   });
 
