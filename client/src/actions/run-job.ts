@@ -13,7 +13,7 @@ import {
   requireSound,
   type Spec,
 } from "@berth/protocol";
-import { hasOpenResult, orderNow, tokenOf } from "../chain-reads.ts";
+import { orderNow, tokenOf } from "../chain-reads.ts";
 import { type Client, type Context, indexerOf, walletOf } from "../client.ts";
 import type { TrustAnchors } from "../evidence/verify-evidence.ts";
 import { formatBytes, formatMoney } from "../format.ts";
@@ -30,6 +30,7 @@ import { blindTerms, type Estimate, estimate, type Wishes } from "./estimate.ts"
 import { entriesOf, type FetchedResult, fetchResult, outputsPart } from "./fetch-result.ts";
 import { fund } from "./fund.ts";
 import { getJob, type Job } from "./get-job.ts";
+import { heldSentence, holdUnopened } from "./hold-unopened.ts";
 import { listOffers } from "./list-offers.ts";
 import { placesOf, type ResolvedImage, referenceOf, resolveImage } from "./resolve-image.ts";
 import { postRequest, signRequest } from "./send-request.ts";
@@ -55,6 +56,8 @@ export interface FinishOptions {
   trust?: TrustAnchors | undefined;
   /** Pay as soon as every check passed. Default true. */
   approve?: boolean | undefined;
+  /** Pay so too what is encrypted and could not be opened here, by its hashes alone. Default false: its window decides. */
+  approveUnopened?: boolean | undefined;
   /** Opens outputs and logs that were encrypted. */
   keyring?: Keyring | undefined;
   /** Gets what the replicas write, while they run: the nodes' word, signed for with the client's wallet. */
@@ -99,6 +102,8 @@ export interface RunReport {
     exitCode: number | null;
     charge: string;
     outputsCid: string | null;
+    /** Was what is encrypted decrypted here? Null where nothing is, or no result was read. False: it was checked by hashes only. */
+    opened: boolean | null;
     contentUrl: string;
   }[];
   transactions: { what: string; hash: string; gasUsed: string }[];
@@ -112,7 +117,7 @@ export interface RunReport {
 
 /**
  * One job from image to paid result: checks the image, finds an offer, deposits, orders, serves the content, waits,
- * fetches, verifies, exports the outputs, and pays only when every check passed. A result that does not verify is reported, not thrown.
+ * fetches, verifies, exports the outputs, and pays only when every check passed and what is encrypted was opened. A result that does not verify is reported, not thrown.
  * Of several replicas each stands for itself: those that verify are exported and paid.
  * Throws the errors of every action it is made of.
  */
@@ -223,13 +228,13 @@ async function finish(
   const failed = verification.checks.filter(({ ok }) => !ok);
   say(
     "verify",
-    failed.length === 0
-      ? `verified: ${verification.checks.length} checks passed`
-      : `NOT verified: ${failed.map(({ name }) => name).join(", ")}`,
+    failed.length === 0 ? verifiedSentence(verification) : `NOT verified: ${failed.map(({ name }) => name).join(", ")}`,
     jobId,
   );
   const { agreement } = verification;
   if (agreement !== null) say("verify", agreementSentence(agreement), jobId);
+  const { approved, held } = holdUnopened(job, verification.replicas, options);
+  for (const each of held) say("approve", heldSentence(job, each), jobId);
   // Paid only when the outputs are where they were asked for.
   const good = { ...verification, replicas: verification.replicas.filter(({ ok }) => ok) };
   const outputs =
@@ -237,15 +242,20 @@ async function finish(
       ? await clock.run("export", () => exportOutputs(client, good, options.out, options.keyring, context))
       : null;
   if (outputs !== null) say("export", `outputs are in ${outputs}`, jobId);
-  const isGood = (replica: number) => good.replicas.some((each) => each.replica === replica);
-  const open = job.replicas.filter(({ replica, state }) => hasOpenResult(state) && isGood(replica));
-  if (options.approve !== false && open.length > 0) {
+  if (approved.length > 0) {
     await clock.run("approve", async () => {
-      for (const replica of open) sent.push(await approveReplica(client, replica, context));
+      for (const replica of approved) sent.push(await approveReplica(client, replica, context));
     });
     say("approve", "approved and settled", jobId);
   }
   return await report(client, jobId, verification, { phases: clock.times, sent, outputs }, context);
+}
+
+function verifiedSentence({ checks, replicas }: Verification): string {
+  const isUnopened = replicas.some(({ opened }) => opened === false);
+  return isUnopened
+    ? `verified by hashes: ${checks.length} checks passed; what is encrypted was not opened`
+    : `verified: ${checks.length} checks passed`;
 }
 
 /** Brings in what can be had: one node that does not deliver its content must not keep back that of the others. */
@@ -425,7 +435,7 @@ async function report(
   context: Context,
 ): Promise<RunReport> {
   const job = await getJob(client, jobId, context);
-  const records = new Map(verification.replicas.map(({ replica, record }) => [replica, record]));
+  const verified = new Map(verification.replicas.map((each) => [each.replica, each]));
   const transactions = sent.filter(({ what }) => what !== "approve").map(asLine);
   const others = job.replicas.flatMap(({ replica, transactions: own }) => {
     const name = job.order.replicas > 1 ? ` ${replica}` : "";
@@ -442,7 +452,7 @@ async function report(
   return {
     jobId,
     replicas: job.replicas.map(({ replica, operator, index, state, reason, claim, charge, contentUrl }) => {
-      const record = records.get(replica);
+      const { record, opened = null } = verified.get(replica) ?? {};
       return {
         operator,
         index,
@@ -451,6 +461,7 @@ async function report(
         exitCode: record?.exitCode ?? null,
         charge: String(charge ?? claim?.charge ?? 0n),
         outputsCid: record?.outputs?.cid ?? null,
+        opened,
         contentUrl,
       };
     }),

@@ -61,6 +61,8 @@ export interface VerifiedReplica {
   spec: Spec | undefined;
   /** Names the outputs: equal ones have the same. Their CID, or the digest of what was decrypted; null when neither is known. */
   outputsName: string | null;
+  /** Was everything decrypted that is encrypted? Null where nothing is. False: only its hashes are known to be right. */
+  opened: boolean | null;
   evidence: EvidenceResult | undefined;
 }
 
@@ -135,10 +137,11 @@ export async function verifyReplica(
   let record: Result | undefined;
   let spec: Spec | undefined;
   let outputsName: string | null = null;
+  let opened: boolean | null = null;
   let evidence: EvidenceResult | undefined;
   const finished = () => {
     const ok = checks.every((each) => each.ok);
-    return { replica: replica.replica, ok, record, spec, outputsName, evidence, checks };
+    return { replica: replica.replica, ok, record, spec, outputsName, opened, evidence, checks };
   };
 
   const stored = await storedReplica(client, job.jobId, replica.replica);
@@ -176,6 +179,9 @@ export async function verifyReplica(
     });
   }
   await check("logs", () => checkLogs(client, result, opener, sources, context));
+  if (opener !== undefined && [result.outputs, result.stdout, result.stderr].some((each) => each !== null)) {
+    opened = opener.identity !== undefined && checks.every(({ name, ok }) => ok || !["outputs", "logs"].includes(name));
+  }
   await check("charge", () => checkCharge(client, replica, result));
   if (asked !== undefined) {
     await check("evidence", async () => {

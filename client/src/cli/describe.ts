@@ -2,21 +2,24 @@ import { MODE, maskToTraits, type Offer, X18 } from "@berth/protocol";
 import { agreementSentence } from "../actions/compare-results.ts";
 import type { Job } from "../actions/get-job.ts";
 import type { RunReport } from "../actions/run-job.ts";
-import { bytes32ToText, formatMoney, formatSeconds, type TokenInfo } from "../format.ts";
+import { bytes32ToText, formatMoney, formatSeconds, formatTime, type TokenInfo } from "../format.ts";
 import type { ListedOffer } from "../indexer.ts";
 import { checkLines, table } from "./output.ts";
 
 /** A finished run as text. */
 export function describeRun(report: RunReport, token: TokenInfo): string {
   const { jobId, replicas, transactions, phases, verification, agreement, outputs } = report;
-  const facts = replicas.flatMap(({ operator, index, outcome, exitCode, state, charge, outputsCid }, replica) => [
-    ...(replicas.length > 1 ? [["replica", String(replica)]] : []),
-    ["node", `${operator}/${index}`],
-    ["outcome", exitCode === null ? outcome : `${outcome}, exit code ${exitCode}`],
-    ["state", state],
-    ["charge", formatMoney(BigInt(charge), token)],
-    ["outputs", outputsCid ?? "none"],
-  ]);
+  const facts = replicas.flatMap(
+    ({ operator, index, outcome, exitCode, state, charge, outputsCid, opened }, replica) => [
+      ...(replicas.length > 1 ? [["replica", String(replica)]] : []),
+      ["node", `${operator}/${index}`],
+      ["outcome", exitCode === null ? outcome : `${outcome}, exit code ${exitCode}`],
+      ["state", state],
+      ["charge", formatMoney(BigInt(charge), token)],
+      ["outputs", outputsCid ?? "none"],
+      ...(opened === false ? [["opened", "no: what is encrypted is verified by its hashes only"]] : []),
+    ],
+  );
   const sections = [
     table([
       ["job", jobId],
@@ -116,5 +119,5 @@ function gpusOf({ gpus, gpuModel }: Pick<Offer, "gpus" | "gpuModel">): string {
 }
 
 function time(seconds: number): string {
-  return seconds === 0 ? "never" : new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+  return seconds === 0 ? "never" : formatTime(seconds);
 }

@@ -51,6 +51,14 @@ interface RunFlags extends GlobalFlags {
   yes?: boolean;
   follow?: boolean;
   approve: boolean;
+  approveUnopened?: boolean;
+}
+
+function approveUnopened(): Option {
+  return new Option(
+    "--approve-unopened",
+    "pay encrypted outputs and logs by their hashes, though no identity here opens them",
+  ).conflicts("approve");
 }
 
 /** `berth run IMAGE -- CMD…` */
@@ -117,6 +125,7 @@ export function addRun(program: Command, run: Runner): void {
     .option("--follow", "show what the job writes while it runs (default on a terminal)")
     .option("--no-follow", "do not show it")
     .option("--no-approve", "verify, but leave the paying for later")
+    .addOption(approveUnopened())
     .addHelpText("after", `\nA job that ends with another code than 0 is still paid.\n${exitCodesHelp}`)
     .action(async (image: string | undefined, command: string[], _options, self: Command) => {
       const flags = self.optsWithGlobals<RunFlags>();
@@ -139,12 +148,14 @@ export function addResume(program: Command, run: Runner): void {
     .option("--no-follow", "do not show it")
     .option("--identity <file>", identityHelp)
     .option("--no-approve", "verify, but leave the paying for later")
+    .addOption(approveUnopened())
     .addHelpText("after", exitCodesHelp)
     .action(async (job: string, _options, self: Command) => {
       const flags = self.optsWithGlobals<RunFlags>();
       await run(flags, { withKey: true }, async (session) => {
         const { client, config, trust, context } = session;
-        const own = { out: outOf(flags), trust, approve: flags.approve, onOutput: outputOf(flags) };
+        const { approve, approveUnopened } = flags;
+        const own = { out: outOf(flags), trust, approve, approveUnopened, onOutput: outputOf(flags) };
         const options = { ...own, keyring: keyringFor(config, flags), serve: serveOf(config) };
         return await answer(session, flags, await resumeJob(client, parseJobId(job), options, context));
       });
@@ -200,6 +211,7 @@ async function runOptions(
     out: outOf(flags),
     trust,
     approve: flags.approve,
+    approveUnopened: flags.approveUnopened,
     onOutput: outputOf(flags),
     serve: serveOf(config),
     confirm: async ({ estimate, terms }) => {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fetchContent } from "@berth/content";
@@ -5,7 +6,7 @@ import { digestToCid, type JobId, type MarketError, parseSpec, type UnsignedResu
 import { expect } from "chai";
 import { createWalletClient, http } from "viem";
 import { getJob } from "../../../client/src/actions/get-job.ts";
-import { exportOutputs, type RunOptions, runJob } from "../../../client/src/actions/run-job.ts";
+import { exportOutputs, type RunOptions, resumeJob, runJob } from "../../../client/src/actions/run-job.ts";
 import { verifyJob } from "../../../client/src/actions/verify-job.ts";
 import { marketBalance } from "../../../client/src/chain-reads.ts";
 import { keyringOf } from "../../../client/src/sealed/keyring.ts";
@@ -84,7 +85,7 @@ describe("a job whose outputs are encrypted", function () {
     const report = await runJob(client, options({ encrypt: true, keyring, out }), { onProgress });
 
     expect(report.verification.checks.filter(({ ok }) => !ok)).to.deep.equal([]);
-    expect(report.replicas[0]).to.include({ state: "settled", exitCode: 0 });
+    expect(report.replicas[0]).to.include({ state: "settled", exitCode: 0, opened: true });
     expect(await readFile(join(out, "answer.txt"), "utf8")).to.equal(OUTPUT);
     const [kept = ""] = await readdir(join(folder, "identities"));
     expect(said.find((line) => line.includes(kept))).to.match(/encrypted to age1/);
@@ -126,6 +127,85 @@ describe("a job whose outputs are encrypted", function () {
       expect(seen).to.deep.equal(node === nodes[0] ? ["outputs", "logs"] : []); // to whom it is encrypted does not show
       expect((await getJob(client, report.jobId as JobId)).state).to.equal("submitted");
     }
+  });
+
+  /** Ordered with a whole spec that names only somebody else; what the node publishes is `node`'s. */
+  async function runUnopened(node: (ordered: Ordered) => Promise<void>, more: Partial<RunOptions> = {}) {
+    market.onRequest = node;
+    const { recipient, identity } = await agePair();
+    const spec = parseSpec({
+      ...aSpec(),
+      outputs: { path: "/out", maxBytes: 1000, maxFiles: 1, encryptTo: [recipient] },
+      timeouts: { runSeconds: 60, startSeconds: 30 },
+    });
+    const folder = await market.folder();
+    const file = join(folder, "theirs");
+    await writeFile(file, identity, { mode: 0o600 });
+    const client = await market.client(wallet());
+    const said: string[] = [];
+    const context = { onProgress: ({ message }: { message: string }) => said.push(message) };
+    const keyring = keyringOf({ dir: join(folder, "nothing") });
+    const report = await runJob(client, options({ spec, keyring, ...more }), context);
+    const serve = { host: "127.0.0.1", port: 0 };
+    const resume = (with_: Omit<Parameters<typeof resumeJob>[2], "serve">) =>
+      resumeJob(client, report.jobId, { serve, ...with_ }, context);
+    return { report, said, resume, folder, keyring, theirs: keyringOf({ dir: folder, file }) };
+  }
+
+  it("is not paid before its window ends when nobody here opened it, and is once somebody does", async () => {
+    const { report, said, resume, folder, keyring, theirs } = await runUnopened((ordered) => sealingNode(ordered));
+    expect(report.verification.ok).to.equal(true);
+    expect(report.replicas[0]).to.include({ state: "submitted", opened: false });
+    expect(said.find((line) => line.startsWith("verified"))).to.match(/by hashes.*not opened/);
+    const { replicas, order } = await getJob(await market.client(), report.jobId);
+    const ends = new Date(((replicas[0]?.submittedAt ?? 0) + order.challengeWindow) * 1000).toISOString().slice(0, 19);
+    const held = said.filter((line) => line.includes("challenge window ends"));
+    expect(held).to.have.length(1);
+    for (const word of [ends, `berth resume ${report.jobId}`, "--identity FILE", "--approve-unopened"]) {
+      expect(held[0]).to.include(word);
+    }
+    expect(said).to.not.include("approved and settled");
+
+    expect(await code(resume({ keyring, out: join(folder, "result") }))).to.equal("IDENTITY_MISSING");
+    const later = await resume({ keyring: theirs, out: join(folder, "result") });
+    expect(later.replicas[0]).to.include({ state: "settled", opened: true });
+    expect(await readFile(join(folder, "result/answer.txt"), "utf8")).to.equal(OUTPUT);
+  });
+
+  it("is paid unopened by who says so, on run and on resume", async () => {
+    const node = (ordered: Ordered) => sealingNode(ordered);
+    const { report } = await runUnopened(node, { approveUnopened: true });
+    expect(report.replicas[0]).to.include({ state: "settled", opened: false });
+    const { resume, keyring } = await runUnopened(node);
+    const never = await resume({ keyring, approve: false, approveUnopened: true });
+    expect(never.replicas[0]).to.include({ state: "submitted", opened: false });
+    const later = await resume({ keyring, approveUnopened: true });
+    expect(later.replicas[0]).to.include({ state: "settled", opened: false });
+  });
+
+  it("is not paid for an age header and noise", async () => {
+    const noise = async (ordered: Ordered) => {
+      const add = async () => {
+        const bytes = Buffer.concat([Buffer.from("age-encryption.org/v1\n"), randomBytes(400)]);
+        return (await market.store.addBytes(bytes)).cid;
+      };
+      const [outputs, stdout, stderr] = [await add(), await add(), await add()];
+      const record = (honest: UnsignedResult): UnsignedResult => ({
+        ...honest,
+        outputs: { cid: outputs, bytes: OUTPUT.length, files: 1, skipped: [] },
+        stdout: { cid: stdout, bytes: LOG.length, truncated: false },
+        stderr: { cid: stderr, bytes: 0, truncated: false },
+      });
+      await playNode(market, ordered, { record });
+    };
+    const { report, resume, theirs } = await runUnopened(noise);
+    expect(report.replicas[0]).to.include({ state: "submitted", opened: false });
+    const opened = await resume({ keyring: theirs });
+    expect(opened.verification.checks.filter(({ ok }) => !ok).map(({ name }) => name)).to.deep.equal([
+      "outputs",
+      "logs",
+    ]);
+    expect(opened.replicas[0]).to.include({ state: "submitted", opened: false });
   });
 
   it("has replicas that agree when what is in the files does, as far as who compares can open them", async () => {
