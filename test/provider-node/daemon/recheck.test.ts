@@ -1,18 +1,22 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { maskToTraits, traitsToMask } from "@berth/protocol";
 import { expect } from "chai";
 import { eventually } from "../../support/eventually.ts";
+import { isRunning } from "../engine/traces.ts";
+import { attemptOnMachine, WAITING } from "./attempt-on-machine.ts";
 import { type MarketBench, openMarketBench } from "./market-bench.ts";
 import { berthNode, type NodeProcess, startNode } from "./node-process.ts";
-import { registerNode } from "./registered-node.ts";
+import { resultsOf } from "./node-results.ts";
+import { type RegisteredNode, registerNode } from "./registered-node.ts";
 
 const hasGvisor = spawnSync("runsc", ["--version"]).status === 0;
 
 describe("berth-node on a machine that changes", function () {
   this.timeout(180_000);
   let bench: MarketBench;
+  let registered: RegisteredNode;
   let flags: string[] = [];
   let env: Record<string, string>;
   let node: NodeProcess | undefined;
@@ -21,7 +25,8 @@ describe("berth-node on a machine that changes", function () {
 
   before(async () => {
     bench = await openMarketBench();
-    ({ flags, dataDir } = await registerNode(bench, "r", { "offers.refreshSeconds": "1" }));
+    registered = await registerNode(bench, "r", { "offers.refreshSeconds": "1" });
+    ({ flags, dataDir } = registered);
     const tools = join(bench.dir, "tools");
     [broken, stuck, held, withoutGvisor] = ["broken", "stuck", "held", "without"].map((name) =>
       join(bench.dir, name),
@@ -91,21 +96,35 @@ describe("berth-node on a machine that changes", function () {
     node = startNode(flags, env);
     await node.ready;
     await bench.offer(since);
-    const command = ["/bin/sh", "-c", "echo once >> /out/runs; sleep 8; exit 3"];
-    const { jobId } = await bench.match({ command });
-    await eventually("the job runs", () => node?.log().includes('"state":"running"'), 60_000);
+    const { jobId } = await bench.match({ command: WAITING, idempotent: true });
+    const attempt = attemptOnMachine(registered, jobId);
+    await attempt.runs();
+
+    // How another one failed is podman's to say, which cannot be hurried: that holds up the polite stop.
     writeFileSync(stuck, "");
-    await eventually("the container is looked at", () => existsSync(held), 60_000);
+    await bench.offer(Date.now());
+    const other = await bench.match({ command: ["/bin/sh", "-c", "exit 4"] });
+    await eventually("its container is looked at", () => existsSync(held), 60_000);
     process.kill(node.pid, "SIGTERM");
     await eventually("it stops", () => node?.log().includes("node stopping"), 30_000);
     process.kill(node.pid, "SIGTERM");
     expect(await node.exitCode).to.equal(130);
-    expect(node.log()).to.not.include("parts did not stop in time");
+    expect(node.log()).to.not.include("parts did not stop in time").and.not.include("node stopped");
+    const job = attempt.job();
+    expect(isRunning(job)).to.equal(true);
 
     rmSync(stuck);
     node = startNode(flags, env);
-    await eventually("the job has its one result", async () => (await bench.results(jobId)).length === 1, 90_000);
-    expect(node.log()).to.include('"outcome":"exited"');
+    await node.ready;
+    expect(isRunning(job)).to.equal(true);
+    attempt.letGo();
+    const results = resultsOf(bench, registered.url);
+    const result = await results.resultOf(jobId);
+    expect(result).to.deep.include({ outcome: "exited", exitCode: 3, attempt: 0 });
+    const runs = readdirSync(await results.outputsOf(result)).filter((file) => file.startsWith("run-"));
+    expect(runs).to.have.length(1);
+    expect(await results.resultOf(other.jobId)).to.deep.include({ outcome: "exited", exitCode: 4, attempt: 0 });
+    for (const id of [jobId, other.jobId]) expect(await bench.results(id)).to.have.length(1);
     expect(node.log()).to.not.include('"state":"retried"');
   });
 
