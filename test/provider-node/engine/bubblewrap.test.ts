@@ -28,7 +28,8 @@ const attemptFile = ({ dataDir }: EngineBench, name: string, file: string) =>
 engineConformance("bubblewrap engine", {
   config: { type: "bubblewrap" },
   monitorOf: async (bench, name) => Number(readFileSync(attemptFile(bench, name, "claim"), "utf8")),
-  killAfterMs: [250, 350, 450, 600],
+  folderOf: (bench, name) => attemptFile(bench, name, ""),
+  startFiles: ["claim", "started"],
 });
 
 describe("bubblewrap engine", function () {

@@ -16,7 +16,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "chai";
 import { packImage } from "../../../client/src/image/index.ts";
 import type { EngineConfig } from "../../../provider-node/src/config/engine.ts";
@@ -40,8 +39,10 @@ export interface EngineUnderTest {
   monitorOf(bench: EngineBench, name: string): Promise<number>;
   /** How long after its limit a run may go on: a cluster's clock is coarser than a container's. */
   timerSlackMs?: number;
-  /** Milliseconds after which a starting process is killed, to hit the steps of prepare and start. */
-  killAfterMs: readonly number[];
+  /** Where it keeps what it knows of an attempt. */
+  folderOf(bench: EngineBench, name: string): string;
+  /** Files that appear there while a start is under way, in their order. */
+  startFiles: readonly string[];
 }
 
 /** Registers the tests that every engine must pass, on the real thing. */
@@ -387,12 +388,18 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
     });
 
     it("runs a job at most once, whenever its process group is killed while preparing and starting", async () => {
-      const outcomes: string[] = [];
-      for (const delayMs of subject.killAfterMs) {
+      const recordIn = (folder: string) => JSON.parse(readFileSync(join(folder, "attempt.json"), "utf8"));
+      const moments: ((folder: string) => boolean)[] = [
+        (folder) => existsSync(join(folder, "attempt.json")),
+        (folder) => existsSync(join(folder, "attempt.json")) && recordIn(folder).startIntent !== undefined,
+        ...subject.startFiles.map((file) => (folder: string) => existsSync(join(folder, file))),
+      ];
+      const [outcomes, killedWhile]: [string[], string[]] = [[], []];
+      for (const hasCome of moments) {
         const spec = bench.shell("echo ran >> /out/runs; exit 5");
-        const child = spawnChild(spec);
-        await Promise.race([pause(delayMs), once(child.stdout as NonNullable<typeof child.stdout>, "data")]);
-        await killGroup(child);
+        const folder = subject.folderOf(bench, spec.name);
+        const hadStarted = await killWhen(spawnChild(spec), () => hasCome(folder));
+        killedWhile.push(hadStarted ? "started" : recordIn(folder).startIntent ? "starting" : "preparing");
 
         const { engine } = await openTestMachine(config, bench.dataDir);
         const state = await runIn(engine, spec);
@@ -404,6 +411,7 @@ export function engineConformance(title: string, subject: EngineUnderTest): void
         expect(["exited 5 ran\n", "lost undefined ", "lost undefined ran\n"]).to.include(outcome);
       }
       expect(outcomes).to.include("exited 5 ran\n");
+      expect(killedWhile).to.include("preparing").and.to.include("starting");
     });
 
     it("reaps what a killed process left, except what is to be kept", async () => {
@@ -468,6 +476,22 @@ async function runIn(engine: Engine, spec: AttemptSpec) {
 async function killWhenStarted(child: ChildProcess): Promise<void> {
   await once(child.stdout as NonNullable<typeof child.stdout>, "data");
   await killGroup(child);
+}
+
+/** Kills it as soon as it has come to a moment. True: its start was over before that. */
+async function killWhen(child: ChildProcess, hasCome: () => boolean): Promise<boolean> {
+  const closed = once(child, "close");
+  let hasStarted = false;
+  child.stdout?.once("data", () => {
+    hasStarted = true;
+  });
+  try {
+    await eventually("it comes to where it is killed", () => hasStarted || hasCome(), 60_000);
+  } finally {
+    await killGroup(child);
+  }
+  await closed; // what it said last is read by then
+  return hasStarted;
 }
 
 /** The whole group, the engine's own helpers included. */

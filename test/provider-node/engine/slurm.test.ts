@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MarketError } from "@berth/protocol";
@@ -28,7 +29,11 @@ describe("a Slurm cluster of two nodes", function () {
   engineConformance("slurm engine", {
     config,
     monitorOf: async (_, name) => processesWith(name, "conmon")[0] as number,
-    killAfterMs: [900],
+    folderOf: ({ dataDir }, name) => {
+      const id = createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
+      return join(config.slurm.sharedDir, `node-${id}`, "attempts", name);
+    },
+    startFiles: ["claim"],
   });
 
   describe("slurm engine on a cluster that has troubles", () => {
