@@ -18,12 +18,12 @@ export async function usedBytesOf(
   return Number.isNaN(bytes) ? undefined : bytes;
 }
 
-/** `SQLITE_FULL` */
-const DATABASE_FULL = 13;
+/** `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: not even what the processes of a database share finds room. */
+const DATABASE_FULL: readonly unknown[] = [13, 4874];
 
 /** Did something fail for want of room on a disk? The system says so in one way, and the database in another. */
 export function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const { code, errcode } = error as { code?: unknown; errcode?: unknown };
-  return code === "ENOSPC" || errcode === DATABASE_FULL || isDiskFull(error.cause);
+  return code === "ENOSPC" || DATABASE_FULL.includes(errcode) || isDiskFull(error.cause);
 }

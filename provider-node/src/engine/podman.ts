@@ -25,7 +25,7 @@ const MIB = 1024 * 1024;
 /** The raw log has some 45 bytes a line besides the text; what does not fit is dropped without the job noticing. */
 const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
 const [POLL_MS, MOST_POLL_MS] = [20, 250];
-const [EXIT_FILE_POLL_MS, EXIT_FILE_PATIENCE_MS] = [5, 1000];
+const [EXIT_FILE_POLL_MS, EXIT_FILE_PATIENCE_MS] = [5, 100];
 const REMOVE_PATIENCE_MS = 10_000;
 
 /**
