@@ -53,18 +53,25 @@ export interface Inspected {
 
 /** The node's only container of `jobId`. */
 export async function inspectJob(dataDir: string, jobId: string): Promise<Inspected> {
-  const ids = (await podman(dataDir, "ps", "--all", "--quiet", `--filter=label=berth.job=${jobId}`)).trim().split("\n");
-  if (ids.length !== 1 || ids[0] === "") throw new Error(`${ids.length} containers of ${jobId}: ${ids.join(" ")}`);
-  const [found] = JSON.parse(await podman(dataDir, "container", "inspect", ...ids)) as Inspected[];
-  if (found === undefined) throw new Error("podman inspects nothing");
+  const found = await containerOf(dataDir, jobId);
+  if (found === undefined) throw new Error(`There is no container of ${jobId}.`);
   return found;
+}
+
+/** Undefined while there is none; a second one is an error. */
+async function containerOf(dataDir: string, jobId: string): Promise<Inspected | undefined> {
+  const listed = await podman(dataDir, "ps", "--all", "--quiet", `--filter=label=berth.job=${jobId}`);
+  const ids = listed.split("\n").filter(Boolean);
+  if (ids.length > 1) throw new Error(`${ids.length} containers of ${jobId}: ${ids.join(" ")}`);
+  if (ids.length === 0) return undefined;
+  return (JSON.parse(await podman(dataDir, "container", "inspect", ...ids)) as Inspected[])[0];
 }
 
 /** The node's container of `jobId` as soon as podman says that it runs. */
 export async function inspectRunning(dataDir: string, jobId: string): Promise<Inspected> {
   return await waitFor("the running container", async () => {
-    const found = await inspectJob(dataDir, jobId);
-    return found.State.Status === "running" ? found : undefined;
+    const found = await containerOf(dataDir, jobId);
+    return found?.State.Status === "running" ? found : undefined;
   });
 }
 
@@ -190,8 +197,11 @@ export async function leftOf(traces: Traces): Promise<string[]> {
       ...cgroupsOf(engine).map((at) => `cgroup: ${at}`),
     ]),
     ...paths.filter((path) => existsSync(path)).map((path) => `path: ${path}`),
-    ...processes.filter(isAlive).map(({ pid }) => `process: ${pid} ${commandOf(pid)}`),
-    ...belonging(traces).map((pid) => `process: ${pid} ${commandOf(pid)}`),
+    // One without a command line has given its memory back already: it is at its very end.
+    ...[...processes.filter(isAlive).map(({ pid }) => pid), ...belonging(traces)]
+      .map((pid) => ({ pid, command: commandOf(pid) }))
+      .filter(({ command }) => command !== "")
+      .map(({ pid, command }) => `process: ${pid} ${command}`),
   ];
 }
 

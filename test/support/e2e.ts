@@ -114,7 +114,7 @@ export async function program(
 ): Promise<Ended> {
   const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BERTH_")));
   const done = await execa(process.execPath, args, {
-    env: { ...own, ...env },
+    env: { ...own, NO_COLOR: "1", ...env }, // a CI server's own variable turns colours on
     extendEnv: false,
     reject: false,
     stdin: "ignore",
