@@ -12,7 +12,12 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
     await file.close();
   }
   await rename(draft, path);
-  const folder = await open(dirname(path));
+  await syncFolder(dirname(path));
+}
+
+/** Flushes a folder, so that renames into it last. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
   try {
     await folder.sync();
   } finally {

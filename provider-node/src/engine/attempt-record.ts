@@ -4,6 +4,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   writeFileSync,
@@ -39,6 +40,13 @@ export interface AttemptRecords {
   summaries(names: readonly string[]): AttemptSummary[];
   /** On disk, whole or not at all, when this returns. */
   write(record: AttemptRecord): void;
+}
+
+/** Digests of the images of all attempts with a record in `folder`: those that are not cleaned up. */
+export function imagesOf(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  const records = attemptRecords(folder);
+  return readdirSync(folder).flatMap((name) => records.read(name)?.spec.imageDigest ?? []);
 }
 
 /** Records in `<folder>/<name>/attempt.json`. */

@@ -297,12 +297,6 @@ export function createBubblewrapEngine({ store }: { store: BubblewrapStore }): E
   };
 }
 
-/** Digests of the images that attempts were prepared from. */
-export function imagesInUse(store: BubblewrapStore): ReadonlySet<string> {
-  const records = attemptRecords(join(store.folder, "attempts"));
-  return new Set(store.ledger.open().flatMap(({ owner }) => (owner && records.read(owner)?.spec.imageDigest) || []));
-}
-
 /** podman refuses to start in a folder that is not there, and so do we; one below a mount is the job's own affair. */
 function mustHaveFolder(workdir: string, spec: AttemptSpec, { rootDir }: UnpackedImage): void {
   const mounts = ["/proc", "/dev", "/sys", "/tmp", spec.outputPath, ...spec.inputs.map(({ path }) => path)];

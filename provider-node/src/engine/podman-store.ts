@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import { z } from "zod";
 import { bootId } from "../boot-id.ts";
+import { parseJson } from "../parse-json.ts";
 import { type CommandResult, command, mustRun } from "./command.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
 import { detectRuntime } from "./runtime.ts";
 import type { Context } from "./types.ts";
+import { unless } from "./unless.ts";
 import { closeVolume, detectVolumeKind, mountPoints, type VolumeKind } from "./volume.ts";
 
 /** A podman of our own: images, containers, locks and configuration apart from the machine's and from other nodes'. */
@@ -86,11 +88,16 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
     });
     return { env, base, version: version.trim() };
   };
-  const { env, base, version } = await open("overlay").catch((error: unknown) => {
-    if (!(error instanceof MarketError) || error.code !== "ENGINE_STORE_FAILED") throw error;
-    context.log.warn({ err: error }, "no overlay file system here, images are copied for every job");
-    return open("vfs");
-  });
+  const { env, base, version } = await open("overlay")
+    .catch((error: unknown) => {
+      if (!(error instanceof MarketError) || error.code !== "ENGINE_STORE_FAILED") throw error;
+      context.log.warn({ err: error }, "no overlay file system here, images are copied for every job");
+      return open("vfs");
+    })
+    .catch((error: unknown) => {
+      rmSync(join(folder, FOUND), { force: true }); // the next try looks again: a runtime may have been removed
+      throw error;
+    });
 
   return {
     id,
@@ -105,7 +112,7 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
       signal.throwIfAborted();
       const words = ["--exclusive", "--close", lock, "podman", ...base, ...args];
       const ending = command("flock", words, { cwd: folder, signal: NEVER, env, detached: true });
-      return await orAborted(ending, signal);
+      return await unless(signal, ending);
     },
     settle: async (lock, { signal }) => {
       await command("flock", ["--exclusive", "--close", lock, "true"], { signal, env });
@@ -123,19 +130,7 @@ export async function openPodmanStore(dataDir: string, context: Context): Promis
   };
 }
 
-/** Stops waiting when `signal` aborts; what is waited for goes on. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", onAbort);
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    work.catch(() => undefined);
-  }
-}
-
+const FOUND = "found.json";
 const foundSchema = z.object({
   bootId: z.string(),
   runtime: z.string(),
@@ -144,21 +139,13 @@ const foundSchema = z.object({
 
 /** Found by running, once in each boot of the machine: a node that was killed is back sooner. */
 async function whatWorks(folder: string, context: Context): Promise<Pick<PodmanStore, "runtime" | "volumeKind">> {
-  const path = join(folder, "found.json");
+  const path = join(folder, FOUND);
   const known = existsSync(path) ? foundSchema.safeParse(parseJson(readFileSync(path, "utf8"))).data : undefined;
   if (known?.bootId === bootId()) return known;
   const tmp = join(folder, "tmp");
   const [runtime, volumeKind] = await Promise.all([detectRuntime(tmp, context), detectVolumeKind(tmp, context)]);
   writeFileSync(path, JSON.stringify({ bootId: bootId(), runtime, volumeKind }));
   return { runtime, volumeKind };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // a crash may have cut it short
-  }
 }
 
 function dropIfEmpty(folder: string): void {

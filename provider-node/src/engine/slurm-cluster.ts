@@ -4,6 +4,7 @@ import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
 import { command } from "./command.ts";
 import { capacityIn, PARTITION_FORMAT, type Partition, readPartition } from "./slurm-partition.ts";
+import { unless } from "./unless.ts";
 
 /** A job as Slurm's queue shows it. */
 export interface SlurmJob {
@@ -183,21 +184,6 @@ function inBatches<T>(lookUp: (names: string[]) => Promise<Map<string, T>>, ever
       isBusy = true;
       void serve();
     });
-}
-
-/** What `promise` gives, unless the signal comes first. */
-async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  let drop = () => {};
-  const stopped = new Promise<never>((_, reject) => {
-    drop = () => reject(signal.reason);
-    signal.addEventListener("abort", drop);
-  });
-  if (signal.aborted) drop();
-  try {
-    return await Promise.race([promise, stopped]);
-  } finally {
-    signal.removeEventListener("abort", drop);
-  }
 }
 
 function lastLine(text: string): string {

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { MarketError } from "@berth/protocol";
 import type { SlurmConfig } from "../config/slurm.ts";
-import { attemptRecords } from "./attempt-record.ts";
+import { attemptRecords, imagesOf } from "./attempt-record.ts";
 import { noGvisor, notImported, stillBusy } from "./errors.ts";
 import { splitLog } from "./k8s-log.ts";
 import { openLiveLog } from "./live-log.ts";
@@ -84,11 +84,7 @@ export async function openSlurmEngine(options: SlurmEngineOptions, context: Cont
 /** Digests of the images of attempts that are not cleaned up: the images are those of every node on the shared folder. */
 function neededImages(sharedDir: string): string[] {
   const homes = readdirSync(sharedDir).filter((name) => name.startsWith("node-"));
-  return homes.flatMap((home) => {
-    const attempts = join(sharedDir, home, "attempts");
-    const records = attemptRecords(attempts);
-    return namesIn(attempts).flatMap((name) => records.read(name)?.spec.imageDigest ?? []);
-  });
+  return homes.flatMap((home) => imagesOf(join(sharedDir, home, "attempts")));
 }
 
 function namesIn(folder: string): string[] {

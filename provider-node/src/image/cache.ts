@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { digestSchema } from "@berth/protocol";
 import { z } from "zod";
-import { attemptRecords } from "../engine/attempt-record.ts";
+import { imagesOf } from "../engine/attempt-record.ts";
 import type { PodmanStore } from "../engine/podman-store.ts";
 import type { Context } from "../engine/types.ts";
 import { imageName } from "./name.ts";
@@ -58,10 +58,10 @@ export async function evictImages(maxBytes: number, store: PodmanStore, context:
   const images = listed.map((image) => ({ ...image, usedAt: usedAt(image.digest, store) }));
   let total = images.reduce((sum, { bytes }) => sum + bytes, 0);
   const gone: string[] = [];
-  const inUse = imagesInUse(store);
+  const inUse = imagesOf(join(store.folder, "attempts"));
   for (const { digest, bytes, usedAt } of images.sort((a, b) => a.usedAt - b.usedAt)) {
     if (total <= maxBytes || Date.now() - usedAt < FRESH_MS) break;
-    if (held.has(digest) || inUse.has(digest)) continue;
+    if (held.has(digest) || inUse.includes(digest)) continue;
     store.imageIds.delete(digest);
     // Without --force podman refuses while a container is made of it.
     const removed = await store.run(["rmi", imageName(digest)], { signal });
@@ -70,13 +70,6 @@ export async function evictImages(maxBytes: number, store: PodmanStore, context:
     gone.push(digest);
   }
   return gone;
-}
-
-function imagesInUse(store: PodmanStore): ReadonlySet<string> {
-  const folder = join(store.folder, "attempts");
-  const records = attemptRecords(folder);
-  const names = existsSync(folder) ? readdirSync(folder) : [];
-  return new Set(names.flatMap((name) => records.read(name)?.spec.imageDigest ?? []));
 }
 
 /** Unix milliseconds; 0 when it was never noted. */

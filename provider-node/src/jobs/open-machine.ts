@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import type { EngineConfig } from "../config/engine.ts";
 import type { SlurmConfig } from "../config/slurm.ts";
 import type { Machine } from "../core/ports.ts";
-import { createBubblewrapEngine, imagesInUse } from "../engine/bubblewrap.ts";
+import { imagesOf } from "../engine/attempt-record.ts";
+import { createBubblewrapEngine } from "../engine/bubblewrap.ts";
 import { openBubblewrapStore } from "../engine/bubblewrap-store.ts";
 import { createPodmanEngine } from "../engine/podman.ts";
 import { openPodmanStore } from "../engine/podman-store.ts";
@@ -77,7 +79,7 @@ async function openBubblewrap({ dataDir }: MachineOptions, context: Context): Pr
       return isHere;
     },
     importImage: (layoutDir, digest, own, maxBytes) => store.images.take(layoutDir, digest, own, limitsOf(maxBytes)),
-    evictImages: (maxBytes) => store.images.evict(maxBytes, imagesInUse(store)),
+    evictImages: (maxBytes) => store.images.evict(maxBytes, new Set(imagesOf(join(store.folder, "attempts")))),
   };
 }
 

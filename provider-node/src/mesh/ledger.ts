@@ -6,6 +6,7 @@ import { readIfThere, writeDurably } from "../attest/durable-file.ts";
 import { bootId } from "../boot-id.ts";
 import { command } from "../engine/command.ts";
 import type { Context } from "../log.ts";
+import { parseJson } from "../parse-json.ts";
 import { endProcess, findByCommand, identify, isAlive, type ProcessId } from "../process-id.ts";
 import type { BackendKind } from "./backend.ts";
 
@@ -60,7 +61,7 @@ export function meshLedger(stateDir: string): MeshLedger {
 export async function reapMesh(stateDir: string, { signal, log }: Context): Promise<void> {
   const text = await readIfThere(ledgerPath(stateDir));
   if (text === undefined) return;
-  const parsed = recordSchema.safeParse(parseJson(text));
+  const parsed = recordSchema.safeParse(parseJson(text.toString("utf8")));
   if (!parsed.success) {
     throw new MarketError("MESH_LEDGER_INVALID", `${ledgerPath(stateDir)} is not a mesh ledger.`, {
       hint: "Look for a left-over wireguard-go process of this node, end it, and delete the file.",
@@ -102,12 +103,4 @@ function daemonsOf(interfaceName: string): Promise<ProcessId[]> {
 
 function ledgerPath(stateDir: string): string {
   return join(stateDir, "mesh-ledger.json");
-}
-
-function parseJson(text: Buffer): unknown {
-  try {
-    return JSON.parse(text.toString("utf8"));
-  } catch {
-    return undefined;
-  }
 }

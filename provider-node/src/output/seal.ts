@@ -1,10 +1,11 @@
 import { createWriteStream } from "node:fs";
-import { access, mkdir, open, rename, rm } from "node:fs/promises";
+import { access, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { ReadableStream as WebStream } from "node:stream/web";
 import { MarketError } from "@berth/protocol";
 import { Encrypter } from "age-encryption";
+import { syncFolder } from "../attest/durable-file.ts";
 import type { Context } from "../log.ts";
 
 /** The bytes of `content` as one age file that only `recipients` can open; 64 KiB of it are in memory at a time. */
@@ -63,13 +64,4 @@ async function isThere(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function syncFolder(dir: string): Promise<void> {
-  const folder = await open(dir);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
