@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
 import { command } from "../../../provider-node/src/engine/command.ts";
@@ -87,6 +87,15 @@ describe("podman engine", function () {
     await bench.store.settle(lock, quiet);
     expect(await isHeld()).to.equal(false);
     await bench.engine.cleanup(spec.name, quiet);
+  });
+
+  it("looks again for a runtime where the one of this boot is gone", async () => {
+    const found = join(bench.store.folder, "found.json");
+    const known = JSON.parse(readFileSync(found, "utf8"));
+    writeFileSync(found, JSON.stringify({ ...known, runtime: "removed" }));
+    const error = await openPodmanStore(bench.dataDir, quiet).catch((thrown: unknown) => thrown);
+    expect(error).to.have.property("code", "ENGINE_STORE_FAILED");
+    expect(await openPodmanStore(bench.dataDir, quiet)).to.have.property("runtime", known.runtime);
   });
 
   it("knows a job as lost after a reboot, where podman shows success", async () => {
