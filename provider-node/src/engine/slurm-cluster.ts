@@ -56,7 +56,7 @@ export function openSlurmCluster(config: SlurmConfig): SlurmCluster {
   const env = environment(config);
   const run = async (program: string, args: string[], { signal }: Own): Promise<string> => {
     const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
-    const { exitCode, stdout, stderr } = await command(program, args, { signal: patience, env, detached: true }).catch(
+    const { exitCode, stdout, stderr } = await command(program, args, { signal: patience, env }).catch(
       (error: unknown) => {
         signal.throwIfAborted();
         if (error instanceof MarketError) throw error;

@@ -77,7 +77,8 @@ describe("podman engine", function () {
     await bench.engine.start(spec.name, quiet);
     const lock = join(bench.dataDir, "lock");
     const giveUp = new AbortController();
-    const waiting = bench.store.runLocked(lock, ["wait", spec.name], { signal: giveUp.signal });
+    const attached = ["attach", "--no-stdin", spec.name];
+    const waiting = bench.store.runLocked(lock, attached, { signal: giveUp.signal });
     const reason = new Error("no more time");
     giveUp.abort(reason);
     expect(await waiting.catch((thrown: unknown) => thrown)).to.equal(reason);
