@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { create } from "kubo-rpc-client";
 import { parseContentCid } from "./cids.ts";
 import { dagSize } from "./dag.ts";
 import { assertUntil, GC_GRACE_SECONDS, openEmbeddedStore } from "./embedded-store.ts";
@@ -22,6 +21,7 @@ const SOMEONE_ELSE = " someone else";
  */
 export async function createKuboStore({ url, dir }: { url: string; dir: string }): Promise<ContentStore> {
   await mkdir(dir, { recursive: true });
+  const { create } = await import("kubo-rpc-client"); // a tenth of all modules, for nothing where there is no daemon
   const kubo = create({ url });
   const ledger = openPinLedger(join(dir, "kubo-pins.sqlite"));
   const blocks = kuboBlocks(kubo);

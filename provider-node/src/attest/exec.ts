@@ -1,5 +1,4 @@
 import { evidenceSchema, MarketError } from "@berth/protocol";
-import { execa } from "execa";
 import { z } from "zod";
 import type { Attester, AttesterContext, AttestRequest } from "./attester.ts";
 
@@ -71,6 +70,7 @@ const ZERO = `0x${"0".repeat(64)}` as const;
 /** The program's stdout. Throws ATTEST_PROGRAM_FAILED, ATTEST_PROGRAM_SLOW or ATTEST_PROGRAM_TALKATIVE. */
 async function runProgram(config: ExecConfig, input: string, signal: AbortSignal | undefined): Promise<string> {
   const [file, ...args] = config.command;
+  const { execa } = await import("execa"); // a node without such a program starts sooner
   const result = await execa(file, args, {
     input,
     env: { PATH, ...config.env },

@@ -22,6 +22,8 @@ export interface AttemptRecord {
   gpuDevices?: readonly string[];
   /** What the engine calls what it made; set once all is there that a start needs. */
   madeAs?: string;
+  /** In which boot that was: mounts and cgroups do not outlive it. */
+  madeIn?: string;
   /** Written before the start. */
   startIntent?: { bootId: string };
   cancelAt?: Date;

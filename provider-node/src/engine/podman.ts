@@ -27,6 +27,8 @@ const LOG_VOLUME_BYTES = 4 * SANDBOX_POLICY.maxLogBytes;
 const [POLL_MS, MOST_POLL_MS] = [20, 250];
 const [EXIT_FILE_POLL_MS, EXIT_FILE_PATIENCE_MS] = [5, 100];
 const REMOVE_PATIENCE_MS = 10_000;
+/** Where podman's versions put it in a container. */
+const INITS = ["/dev/init", "/run/podman-init"];
 
 /**
  * The container's first process, unless it was gone at the first look, and its monitor; of one that this process started,
@@ -93,7 +95,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     ledger.make(...madeBy(spec.name));
     records.write(record);
     await openPlaces(spec, context);
-    records.write({ ...record, madeAs: spec.name });
+    records.write({ ...record, madeAs: spec.name, madeIn: bootId() });
     context.log.info({ attempt: spec.name }, "attempt prepared");
   };
 
@@ -148,7 +150,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (phase !== "created") return;
     const record = records.must(name);
     const { spec } = record;
-    await openPlaces(spec, context); // a reboot may have come since
+    if (record.madeIn !== bootId()) await openPlaces(spec, context);
     const isMade = record.startIntent !== undefined && (await wasMade(name, context));
     records.write({ ...record, startIntent: { bootId: bootId() } });
     const podman = async (args: string[], own: { signal: AbortSignal }) => {
@@ -160,8 +162,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
       await inTime(name, (own) => podman(["start", name], own), context); // making it may take its time
     } else if (isMade) await podman(["start", name], context);
     else await podman(["run", "--detach", ...idFiles(name), ...argsOf(record)], context);
-    const id = textIn(fileOf(name, "id"));
-    const pids = { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) };
+    const { id, pids } = idsOf(name);
     // podman says later when it began, for a price; until now at the latest, so nothing is charged that it did not run.
     await watch(name, pids, id === undefined ? undefined : { id, at: new Date() });
     context.log.info({ attempt: name }, "attempt started");
@@ -172,6 +173,12 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     `--pidfile=${fileOf(name, "job.pid")}`,
     `--conmon-pidfile=${fileOf(name, "monitor.pid")}`,
   ];
+
+  /** What podman wrote of the container while it started it. */
+  const idsOf = (name: string) => ({
+    id: textIn(fileOf(name, "id")),
+    pids: { job: numberIn(fileOf(name, "job.pid")), monitor: numberIn(fileOf(name, "monitor.pid")) },
+  });
 
   /** Did an earlier start, cut short or refused, make the container? What it made half is taken out of the way. */
   const wasMade = async (name: string, context: Context): Promise<boolean> => {
@@ -225,6 +232,13 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (monitorId) running.set(name, { job: jobId, monitor: monitorId, ...(started && { started }) });
   };
 
+  /** Finds the processes of an attempt that an earlier process started in this boot, where they surely run. */
+  const takeUp = async (name: string, { startIntent }: AttemptRecord): Promise<void> => {
+    if (running.has(name) || startIntent?.bootId !== bootId()) return;
+    const { id = "", pids } = idsOf(name);
+    if (isMonitor(pids.monitor, id) && isInit(pids.job)) await watch(name, pids);
+  };
+
   const runs = async ({ job, monitor }: Watched): Promise<boolean> =>
     job !== undefined && (await isAlive(job)) && (await isAlive(monitor));
 
@@ -260,6 +274,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
     if (!before) return { phase: "absent" };
     if (before.end) return before.end.state;
     if (!before.startIntent) return { phase: before.madeAs ? "created" : "absent" };
+    await takeUp(name, before);
     const known = await watched(name, context);
     if (known?.phase === "running") return known;
     if (known !== undefined && records.read(name)?.cancelAt === undefined) return ended(name, known, context);
@@ -466,11 +481,20 @@ function monitorAlive({ Id, State }: ContainerInspect): boolean {
 
 /** A process id may be used again by another program, so the monitor is known by its command line. */
 function isMonitor(pid: number, containerId: string): boolean {
-  if (pid <= 0 || containerId === "") return false;
+  return containerId !== "" && wordsOf(pid).includes(containerId);
+}
+
+/** Whether the process is podman's init of a container that has begun: before that it is the runtime's. */
+function isInit(pid: number): boolean {
+  return INITS.includes(wordsOf(pid)[0] ?? "");
+}
+
+/** The command line of a process; empty when there is none. */
+function wordsOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0").includes(containerId);
+    return pid <= 0 ? [] : readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0");
   } catch {
-    return false;
+    return [];
   }
 }
 

@@ -1,4 +1,15 @@
-import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { command, mustRun } from "./command.ts";
@@ -29,13 +40,16 @@ const MOUNT_OPTIONS = "nosuid,nodev,noexec";
  */
 export async function openVolumes(volumes: readonly Volume[], { signal }: Context): Promise<void> {
   for (const { mountPoint } of volumes) mkdirSync(mountPoint, { recursive: true, mode: 0o711 });
-  const mounted = mountPoints();
-  const script = volumes.filter(({ mountPoint }) => !mounted.includes(mountPoint)).flatMap(stepsOf);
+  const script = volumes.filter(({ mountPoint }) => !isMounted(mountPoint)).flatMap(stepsOf);
   if (script.length > 0) {
     const options = { signal, code: "ENGINE_VOLUME_FAILED", doing: "Making the output volume" };
     await mustRun("sh", ["-ec", script.join("\n")], options);
   }
-  for (const { mountPoint, ownerId } of volumes) hand(mountPoint, ownerId); // each time: a crash may have come before this
+  // Each time, for a crash may have come before this.
+  for (const { imagePath, mountPoint, ownerId } of volumes) {
+    if (existsSync(draftOf(imagePath))) renameSync(draftOf(imagePath), imagePath);
+    hand(mountPoint, ownerId);
+  }
 }
 
 export const openVolume = (volume: Volume, context: Context): Promise<void> => openVolumes([volume], context);
@@ -84,23 +98,31 @@ export function mountPoints(): string[] {
 /** Lines of shell that make and mount one volume. */
 function stepsOf({ kind, imagePath, mountPoint, bytes, inodes }: Volume): string[] {
   const size = Math.max(bytes, MIN_BYTES);
-  const [image, place] = [shellWord(imagePath), shellWord(mountPoint)];
+  const place = shellWord(mountPoint);
   if (kind === "tmpfs") {
     return [`mount -t tmpfs -o size=${size},nr_inodes=${inodes},${MOUNT_OPTIONS} tmpfs ${place}`];
   }
-  const mount = `mount -o loop,${MOUNT_OPTIONS} ${image} ${place}`;
-  if (existsSync(imagePath)) return [mount];
-  const draft = shellWord(`${imagePath}.new`);
-  rmSync(`${imagePath}.new`, { force: true });
+  if (existsSync(imagePath)) return [`mount -o loop,${MOUNT_OPTIONS} ${shellWord(imagePath)} ${place}`];
+  const draft = shellWord(draftOf(imagePath));
+  rmSync(draftOf(imagePath), { force: true });
   const most = Math.max(32, Math.floor(size / 4096));
   return [
     // Reserved on disk now, so that a promise of space is kept later; a file system without fallocate gets a sparse file.
     `umask 077; fallocate -l ${size} ${draft} 2>/dev/null || truncate -s ${size} ${draft}`,
     `mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard -N ${Math.min(inodes, most)} ${draft}`,
-    `mv ${draft} ${image}`,
-    mount,
-    `rmdir ${shellWord(join(mountPoint, "lost+found"))}`,
+    `mount -o loop,${MOUNT_OPTIONS} ${draft} ${place}`,
   ];
+}
+
+/** What an image is called until it is whole, and mounted. */
+function draftOf(imagePath: string): string {
+  return `${imagePath}.new`;
+}
+
+/** Whether another file system begins at the folder: a volume is one, a bind mount may not be. */
+function isMounted(folder: string): boolean {
+  const here = lstatSync(folder, { throwIfNoEntry: false });
+  return here !== undefined && here.dev !== statSync(join(folder, "..")).dev;
 }
 
 /** The job may be any user inside its namespace, and nobody else sees the folder. */

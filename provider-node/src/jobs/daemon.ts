@@ -166,7 +166,7 @@ async function assemble(config: Config, own: Context, closers: Closers, stop: ()
     publicUrl: (config.http.publicUrl ?? server.url).replace(/\/+$/, ""),
   };
 
-  const outbox = openOutbox({ config, rpc, account, database, onChange: () => runner?.poke() }, own);
+  const outbox = openOutbox({ config, rpc, account, database, onChange: (...about) => runner?.wake(...about) }, own);
   closers.push(() => outbox.done.catch(() => undefined));
   const { servesGvisor } = proof;
   const parts = {

@@ -4,15 +4,15 @@ import type { LocalAccount } from "viem";
 import type { Config } from "../config.ts";
 import type { Context } from "../log.ts";
 import type { Database } from "../store/open.ts";
-import { isUrgent, logByKey } from "./submit.ts";
+import { isUrgent, logByKey, replicaOf } from "./submit.ts";
 
 export interface OutboxParts {
   config: Config;
   rpc: Rpc;
   account: LocalAccount;
   database: Database;
-  /** A transaction has come further. */
-  onChange(): void;
+  /** A transaction for this replica has come further. */
+  onChange(job: string, replica: number): void;
 }
 
 /** Sends the node's transactions, with what its configuration lets them cost. */
@@ -31,6 +31,9 @@ export function openOutbox(parts: OutboxParts, { signal, log }: Context): Outbox
     feePolicy: { maxFeePerGas: config.transactions.maxFeePerGas },
     dailyGasBudget: config.transactions.dailyGasBudget,
     isUrgent,
-    onChange,
+    onChange: ({ key }) => {
+      const about = replicaOf(key);
+      if (about !== undefined) onChange(about.job, about.replica);
+    },
   });
 }

@@ -22,8 +22,10 @@ import { declineReplica, submitResult, transactionOf } from "./submit.ts";
 
 /** Drives every open attempt, each by a worker of its own; the market never matches a node beyond its capacity. */
 export interface Runner {
-  /** There is news from the chain or the outbox: take up new attempts, wake those that wait. */
+  /** There is news from the chain or this machine: take up new attempts, wake those that wait. */
   poke(): void;
+  /** There is news about one replica. */
+  wake(jobId: string, replica: number): void;
   /** The last error of a replica that is being tried again. */
   troubleOf(jobId: string, replica: number): string | undefined;
   /** Resolves when all workers have stopped, after the signal. */
@@ -55,6 +57,7 @@ export function createRunner(
         else if (!signal.aborted) begin(key, { jobId, replica });
       }
     },
+    wake: (jobId, replica) => workers.get(keyOf(jobId, replica))?.alarm.ring(),
     troubleOf: (jobId, replica) => troubles.get(keyOf(jobId, replica)),
     idle: async () => {
       await Promise.all([...workers.values()].map(({ done }) => done));

@@ -46,9 +46,10 @@ export function logByKey(log: Logger): Logger {
   );
 }
 
-function replicaOf(key: unknown): { job?: string; replica?: number } {
+/** The replica that the transaction with this key in the outbox is about; undefined: about none. */
+export function replicaOf(key: unknown): { job: string; replica: number } | undefined {
   const [, job, replica] = /^(?:submit|decline):(0x[0-9a-f]{64}):(\d+):/.exec(String(key)) ?? [];
-  return job === undefined ? {} : { job, replica: Number(replica) };
+  return job === undefined ? undefined : { job, replica: Number(replica) };
 }
 
 /** What became of the transaction that the attempt's state is about, as far as deciding needs it. */

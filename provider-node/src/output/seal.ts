@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { ReadableStream as WebStream } from "node:stream/web";
 import { MarketError } from "@berth/protocol";
-import { Encrypter } from "age-encryption";
+import type { Encrypter } from "age-encryption";
 import { syncFolder } from "../attest/durable-file.ts";
 import type { Context } from "../log.ts";
 
@@ -15,7 +15,7 @@ export async function* seal(
 ): AsyncGenerator<Uint8Array> {
   // The types of browsers do not know that streams are iterables, both ways.
   const plain = WebStream.from(content) as unknown as ReadableStream<Uint8Array>;
-  const sealed = await encrypterFor(recipients).encrypt(plain);
+  const sealed = await (await encrypterFor(recipients)).encrypt(plain);
   yield* sealed as unknown as AsyncIterable<Uint8Array>;
 }
 
@@ -45,7 +45,7 @@ export async function sealOnce(
 /** Tries the recipients before anything runs: a key that nothing can be encrypted to would cost the result. Throws SPEC_REFUSED. */
 export async function assertSealable(recipients: readonly string[]): Promise<void> {
   try {
-    await encrypterFor(recipients).encrypt(new Uint8Array());
+    await (await encrypterFor(recipients)).encrypt(new Uint8Array());
   } catch (cause) {
     throw new MarketError("SPEC_REFUSED", "The spec's outputs.encryptTo has a recipient that age cannot encrypt to.", {
       cause,
@@ -53,7 +53,9 @@ export async function assertSealable(recipients: readonly string[]): Promise<voi
   }
 }
 
-function encrypterFor(recipients: readonly string[]): Encrypter {
+/** Loads what encrypts at the first use: most jobs have no recipients, and a node starts sooner without it. */
+async function encrypterFor(recipients: readonly string[]): Promise<Encrypter> {
+  const { Encrypter } = await import("age-encryption");
   const encrypter = new Encrypter();
   for (const recipient of recipients) encrypter.addRecipient(recipient);
   return encrypter;

@@ -1,6 +1,5 @@
 import { readText } from "@berth/content";
 import { shownUrl } from "@berth/protocol";
-import { execa } from "execa";
 import { z } from "zod";
 import type { HookConfig } from "../config/hook.ts";
 import type { Context } from "../log.ts";
@@ -49,6 +48,7 @@ async function run(
   question: Question,
   signal: AbortSignal,
 ): Promise<string | undefined> {
+  const { execa } = await import("execa"); // a node without such a program starts sooner
   const result = await execa(file, args, {
     input: JSON.stringify(question),
     env: { PATH },

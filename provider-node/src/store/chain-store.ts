@@ -1,4 +1,4 @@
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { FollowerStore, FollowStep } from "@berth/chain";
 import { type Address, type Hex, type JobId, orderToJson, type Request, requestSchema } from "@berth/protocol";
 import type { Intent } from "../chain/intents.ts";
@@ -150,9 +150,12 @@ export function createChainStore({ database, journal, intentsOf, now }: ChainSto
 
 /** Unix seconds of the newest followed block: what lies before is past for certain. 0 before the first. */
 export function blockTimeOf({ db }: Pick<Database, "db">): number {
-  const row = db.prepare("SELECT timestamp FROM blocks ORDER BY number DESC LIMIT 1").get();
-  return Number(row?.["timestamp"] ?? 0);
+  const newest = newestBlock.get(db) ?? db.prepare("SELECT timestamp FROM blocks ORDER BY number DESC LIMIT 1");
+  newestBlock.set(db, newest); // asked for at each look at each job
+  return Number(newest.get()?.["timestamp"] ?? 0);
 }
+
+const newestBlock = new WeakMap<DatabaseSync, StatementSync>();
 
 /** @param now a match that is gone may come back in a block from now on, long after those that have their confirmations */
 function rollback(db: DatabaseSync, to: number, now: number): void {

@@ -208,11 +208,24 @@ function toJob(row: Record<string, unknown> | undefined): JobRow | undefined {
   return {
     jobId: row["job_id"] as JobId,
     replica: Number(row["replica"]),
-    terms: termsSchema.parse(JSON.parse(String(row["terms"]))),
+    terms: termsOf(String(row["terms"])),
     matchedAt: Number(row["matched_at"]),
     droppedAt: row["dropped_at"] === null ? null : Number(row["dropped_at"]),
     chain: (row["chain"] as ChainView | null) ?? "dropped",
   };
+}
+
+/** Those of the jobs at hand are asked for at every step of theirs, and are not changed by anyone. */
+const readTerms = new Map<string, Terms>();
+const MOST_READ_TERMS = 256;
+
+function termsOf(text: string): Terms {
+  const known = readTerms.get(text);
+  if (known !== undefined) return known;
+  const terms = termsSchema.parse(JSON.parse(text));
+  if (readTerms.size >= MOST_READ_TERMS) readTerms.clear();
+  readTerms.set(text, terms);
+  return terms;
 }
 
 export function toAttempt(row: Record<string, unknown> | undefined): AttemptRow | undefined {
