@@ -10,11 +10,21 @@ export interface ProcessId {
 
 /** Identifies a living process; undefined when there is none with that number. */
 export async function identify(pid: number): Promise<ProcessId | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  if (stat === undefined) return undefined;
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name, in brackets, may contain anything
-  if (fields[0] === "Z" || fields[0] === "X") return undefined;
+  const fields = await statOf(pid);
+  if (fields === undefined || fields[0] === "Z" || fields[0] === "X") return undefined;
   return { pid, startTicks: Number(fields[19]) };
+}
+
+/** Number of the process that a process is a child of; undefined when it is gone. */
+export async function parentOf(pid: number): Promise<number | undefined> {
+  const parent = (await statOf(pid))?.[1];
+  return parent === undefined ? undefined : Number(parent);
+}
+
+/** The fields after the name in /proc/PID/stat. */
+async function statOf(pid: number): Promise<string[] | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" "); // the name, in brackets, may contain anything
 }
 
 /** Is it still this very process? */

@@ -5,7 +5,7 @@ import { MarketError } from "@berth/protocol";
 import { bootId } from "../boot-id.ts";
 import { freeBytesOf } from "../disk.ts";
 import { findImage } from "../image/find.ts";
-import { identify, isAlive, type ProcessId } from "../process-id.ts";
+import { identify, isAlive, type ProcessId, parentOf } from "../process-id.ts";
 import { type AttemptRecord, attemptRecords } from "./attempt-record.ts";
 import { detectCgroups, killCgroup, makeCgroup, readCgroup, removeCgroup } from "./cgroup.ts";
 import type { CommandResult } from "./command.ts";
@@ -236,7 +236,7 @@ export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const takeUp = async (name: string, { startIntent }: AttemptRecord): Promise<void> => {
     if (running.has(name) || startIntent?.bootId !== bootId()) return;
     const { id = "", pids } = idsOf(name);
-    if (isMonitor(pids.monitor, id) && isInit(pids.job)) await watch(name, pids);
+    if (isMonitor(pids.monitor, id) && (await isInit(pids.job, pids.monitor))) await watch(name, pids);
   };
 
   const runs = async ({ job, monitor }: Watched): Promise<boolean> =>
@@ -484,9 +484,9 @@ function isMonitor(pid: number, containerId: string): boolean {
   return containerId !== "" && wordsOf(pid).includes(containerId);
 }
 
-/** Whether the process is podman's init of a container that has begun: before that it is the runtime's. */
-function isInit(pid: number): boolean {
-  return INITS.includes(wordsOf(pid)[0] ?? "");
+/** Whether the process is podman's init of a container that has begun, under this monitor: before that it is the runtime's. */
+async function isInit(pid: number, monitor: number): Promise<boolean> {
+  return INITS.includes(wordsOf(pid)[0] ?? "") && (await parentOf(pid)) === monitor;
 }
 
 /** The command line of a process; empty when there is none. */

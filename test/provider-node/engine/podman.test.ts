@@ -71,6 +71,40 @@ describe("podman engine", function () {
     await bench.engine.cleanup(spec.name, quiet);
   });
 
+  it("finds a job that runs again without podman, and asks where what podman wrote of it does not fit", async () => {
+    const spec = bench.shell("sleep 60");
+    await bench.engine.prepare(spec, quiet);
+    await bench.engine.start(spec.name, quiet);
+    const calls: (string | undefined)[] = [];
+    const run: typeof bench.store.run = async (args, options) => {
+      calls.push(args[1]);
+      return await bench.store.run(args, options);
+    };
+    const afresh = () => createPodmanEngine({ store: { ...bench.store, run }, runId: "test", nodeId: "node-a" });
+    expect(await afresh().inspect(spec.name, quiet)).to.deep.include({ phase: "running" });
+    expect(calls).to.deep.equal([]);
+
+    const folder = join(bench.store.folder, "attempts", spec.name);
+    const other = bench.shell("sleep 60"); // its init is podman's too
+    await bench.engine.prepare(other, quiet);
+    await bench.engine.start(other.name, quiet);
+    const written = ["id", "job.pid", "monitor.pid"].map(
+      (file) => [join(folder, file), readFileSync(join(folder, "..", other.name, file), "utf8")] as const,
+    );
+    const record = [join(folder, "attempt.json"), JSON.stringify(inBootBefore(join(folder, "attempt.json")))] as const;
+    for (const [path, forged] of [...written, record]) {
+      const before = readFileSync(path, "utf8");
+      writeFileSync(path, forged);
+      const { phase } = await afresh().inspect(spec.name, quiet);
+      expect([phase, calls.splice(0)], path).to.deep.equal(["running", ["inspect"]]);
+      writeFileSync(path, before);
+    }
+    for (const { name } of [spec, other]) {
+      await bench.engine.kill(name, quiet);
+      await bench.engine.cleanup(name, quiet);
+    }
+  });
+
   it("keeps a start's lock until podman has ended, though nobody waits for it any more", async () => {
     const spec = bench.shell("sleep 60");
     await bench.engine.prepare(spec, quiet);
@@ -130,3 +164,7 @@ describe("podman engine", function () {
     await bench.engine.cleanup(spec.name, quiet);
   });
 });
+
+function inBootBefore(record: string): object {
+  return { ...JSON.parse(readFileSync(record, "utf8")), startIntent: { bootId: "of the boot before" } };
+}
