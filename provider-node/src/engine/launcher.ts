@@ -63,6 +63,7 @@ function openShell(): Shell {
   const env = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
   const own = spawn("/bin/sh", [], { stdio: ["pipe", "pipe", "ignore"], detached: true, cwd: "/", env });
   own.stdin.write(`trap ${shellWord(`wait; rm -rf ${shellWord(folder)}`)} EXIT\n`);
+  own.stdin.write(`clean='env -i --default-signal=INT,QUIT'; $clean true || clean='env -i'\n`); // as old as coreutils 8.30
   own.stdin.on("error", () => undefined); // the shell is gone, which `close` tells
   let rest = "";
   own.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -104,7 +105,7 @@ async function startBy(shell: Shell, id: string, { file, args, cwd, env, signal 
   try {
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     // A shell without job control has what it starts in the background ignore two signals, and so would a job of ours.
-    const words = ["exec env -i --default-signal=INT,QUIT", ...[...variables, file, ...args].map(shellWord)];
+    const words = ["exec $clean", ...[...variables, file, ...args].map(shellWord)];
     const program = `( cd ${shellWord(cwd)} && ${words.join(" ")} ) </dev/null >${shellWord(out)} 2>${shellWord(err)}`;
     own.stdin.write(`{ ${program} & p=$!; echo "began ${id} $p"; wait $p; echo "ended ${id} $?"; } &\n`);
     return { status: await end.promise, stdout: textOf(out), stderr: textOf(err) };
