@@ -4,9 +4,11 @@ import type { Logger } from "pino";
 import { privateKeyToAccount } from "viem/accounts";
 import { createLiveBook } from "./book/live-book.ts";
 import type { IndexerConfig } from "./config.ts";
-import { createRateLimit, DEFAULT_RATE } from "./http/rate-limit.ts";
+import { createChangeHub } from "./http/change-hub.ts";
+import { createRateLimit, DEFAULT_RATE, DEFAULT_READ_RATE } from "./http/rate-limit.ts";
 import type { ApiContext } from "./http/route.ts";
 import { startServer } from "./http/server.ts";
+import { createStreams, DEFAULT_STREAMS } from "./http/streams.ts";
 import { type Matcher, type MatcherOptions, startMatcher } from "./match/matcher.ts";
 import type { Database } from "./store/database.ts";
 import { migrate } from "./store/migrate.ts";
@@ -68,6 +70,7 @@ export async function startIndexer(
     const now = () => Math.max(Math.floor(Date.now() / 1000), blockTime);
     await live.load(now());
     let matcher: Matcher | undefined;
+    const changes = await createChangeHub(db, { log });
     const follower = followChain({
       rpc,
       addresses: [identity, staking, market],
@@ -78,6 +81,7 @@ export async function startIndexer(
       store: createFollowerStore({ db, deployment, onCommitted: live.apply }),
       onBatch: (step) => {
         if (step.type === "blocks") blockTime = Math.max(blockTime, step.blocks.at(-1)?.timestamp ?? 0);
+        changes.wake();
         matcher?.wake();
       },
       signal: stopped,
@@ -91,13 +95,27 @@ export async function startIndexer(
       matcher = await startMatcher({ ...options, ...matcherAccount(db) });
       run(matcher.done);
     }
-    const rateLimit = createRateLimit(DEFAULT_RATE);
-    const context: ApiContext = { db, live, rpc, deployment, follower, matcher, rateLimit, now, caughtUp };
+    const limits = { rateLimit: createRateLimit(DEFAULT_RATE), readLimit: createRateLimit(DEFAULT_READ_RATE) };
+    const streams = createStreams(DEFAULT_STREAMS);
+    const context: ApiContext = {
+      db,
+      live,
+      rpc,
+      deployment,
+      follower,
+      matcher,
+      changes,
+      streams,
+      ...limits,
+      now,
+      caughtUp,
+    };
     const server = await startServer(config, context, { log });
     run(pruneUntil(stopped));
     log.info({ url: server.url, matcher: matcher?.address }, "indexer started");
 
     const done = settle().finally(async () => {
+      changes.close();
       await server.close();
       await db.close();
     });

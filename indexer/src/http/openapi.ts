@@ -24,7 +24,9 @@ export function openApiDocument(): object {
   });
 }
 
-function operationOf({ method, path, summary, params, query, body, answer, status = 200, problems = [] }: Route) {
+function operationOf(definition: Route) {
+  const { method, path, summary, params, query, headers, body, answer, status = 200, problems = [] } = definition;
+  const type = definition.answerType ?? "application/json";
   const codes = Map.groupBy(problems, (code) => String(problemOf(new MarketError(code, "")).status));
   const refusals = [...codes].map(([http, names]) => [
     http,
@@ -36,12 +38,13 @@ function operationOf({ method, path, summary, params, query, body, answer, statu
     requestParams: {
       ...(params === undefined ? {} : { path: params as z.ZodObject }),
       ...(query === undefined ? {} : { query: query as z.ZodObject }),
+      ...(headers === undefined ? {} : { header: headers as z.ZodObject }),
     },
     ...(body === undefined
       ? {}
       : { requestBody: { required: true, content: { "application/json": { schema: body } } } }),
     responses: {
-      [String(status)]: { description: "Done", content: { "application/json": { schema: answer } } },
+      [String(status)]: { description: "Done", content: { [type]: { schema: answer } } },
       ...Object.fromEntries(refusals),
     },
   };

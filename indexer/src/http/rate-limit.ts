@@ -2,6 +2,8 @@ import { MarketError } from "@berth/protocol";
 
 /** Orders that one address may hand in at once, and regains per second. */
 export const DEFAULT_RATE: Rate = { burst: 200, perSecond: 20 };
+/** Questions. */
+export const DEFAULT_READ_RATE: Rate = { burst: 5_000, perSecond: 1_000 };
 /** A refused order costs its sender as much as this many good ones. */
 const REFUSAL_COST = 5;
 const MAX_SENDERS = 20_000;
@@ -38,8 +40,8 @@ export function createRateLimit({ burst, perSecond }: Rate, nowMs: () => number 
   return {
     take(sender) {
       if (tokensOf(sender) < 1) {
-        throw new MarketError("RATE_LIMITED", "Too many orders came from this address.", {
-          hint: `Wait a little; ${perSecond} orders a second are taken, refused ones count ${REFUSAL_COST} times.`,
+        throw new MarketError("RATE_LIMITED", "Too many calls came from this address.", {
+          hint: `Wait a little; ${perSecond} a second are taken, refused orders count ${REFUSAL_COST} times.`,
           retryable: true,
         });
       }

@@ -1,11 +1,13 @@
 import type { Follower, Rpc } from "@berth/chain";
 import { type Deployment, parseWith, toJson } from "@berth/protocol";
-import type { RequestHandler } from "express";
+import type { RequestHandler, Response } from "express";
 import type { z } from "zod";
 import type { LiveBook } from "../book/live-book.ts";
 import type { Matcher } from "../match/matcher.ts";
 import type { Database } from "../store/database.ts";
+import type { ChangeHub } from "./change-hub.ts";
 import type { RateLimit } from "./rate-limit.ts";
+import type { Streams } from "./streams.ts";
 
 /** What handlers work with. */
 export interface ApiContext {
@@ -15,7 +17,12 @@ export interface ApiContext {
   deployment: Deployment;
   follower: Follower;
   matcher: Matcher | undefined;
+  changes: ChangeHub;
+  /** Of orders that are handed in. */
   rateLimit: RateLimit;
+  /** Of questions. */
+  readLimit: RateLimit;
+  streams: Streams;
   /** Unix seconds, as the chain counts them. */
   now: () => number;
   /** Is the book as new as the chain? */
@@ -23,14 +30,17 @@ export interface ApiContext {
 }
 
 /** One call of the API: the same record parses its input, answers it, and describes it in OpenAPI. */
-export interface Route<P = unknown, Q = unknown, B = unknown> {
+export interface Route<P = unknown, Q = unknown, B = unknown, H = unknown> {
   method: "get" | "post";
   /** In the form of OpenAPI: `/jobs/{jobId}`. */
   path: string;
   summary: string;
   params?: z.ZodType<P, unknown>;
   query?: z.ZodType<Q, unknown>;
+  headers?: z.ZodType<H, unknown>;
   body?: z.ZodType<B, unknown>;
+  /** Other than JSON: text is sent as it is, a stream is the handler's own to write. */
+  answerType?: "text/event-stream" | "text/plain";
   /** Shape of the answer. */
   answer: z.ZodType;
   status?: number;
@@ -38,10 +48,13 @@ export interface Route<P = unknown, Q = unknown, B = unknown> {
   problems?: readonly string[];
   /** May depend on the answer: 503 of `/ready`. */
   statusOf?: (answer: unknown) => number;
-  handle(input: { params: P; query: Q; body: B; sender: string }, context: ApiContext): unknown | Promise<unknown>;
+  handle(
+    input: { params: P; query: Q; headers: H; body: B; sender: string; response: Response },
+    context: ApiContext,
+  ): unknown | Promise<unknown>;
 }
 
-export function route<P, Q, B>(definition: Route<P, Q, B>): Route {
+export function route<P, Q, B, H>(definition: Route<P, Q, B, H>): Route {
   return definition as unknown as Route;
 }
 
@@ -51,15 +64,18 @@ export function handlerOf(definition: Route, context: ApiContext): RequestHandle
       schema === undefined ? undefined : parseWith(schema, value, { code, what });
     const sender = request.socket.remoteAddress ?? "unknown";
     const posting = definition.method === "post";
-    if (posting) context.rateLimit.take(sender);
+    (posting ? context.rateLimit : context.readLimit).take(sender);
     try {
       const input = {
         params: parse(definition.params, request.params, "QUERY_INVALID", "The path"),
         query: parse(definition.query, request.query, "QUERY_INVALID", "The query"),
+        headers: parse(definition.headers, request.headers, "QUERY_INVALID", "The headers"),
         body: parse(definition.body, request.body, "ORDER_INVALID", "The body"),
         sender,
+        response,
       };
       const answer = await definition.handle(input, context);
+      if (definition.answerType === "text/event-stream") return;
       const status = definition.statusOf?.(answer) ?? definition.status ?? 200;
       response.status(status).type("application/json").send(toJson(answer));
     } catch (error) {

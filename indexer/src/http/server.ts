@@ -13,7 +13,7 @@ import { routes } from "./routes/index.ts";
 /** Largest body in bytes. An order has about two thousand. */
 const MAX_BODY = 32 * 1024;
 const IDLE_MS = 60_000;
-const MAX_CONNECTIONS = 2048;
+const MAX_CONNECTIONS = 8192;
 
 export interface ApiServer {
   url: string;
@@ -69,11 +69,11 @@ function createApp(context: ApiContext, { log }: { log: Logger }): Express {
 
 /** Everything here is public and no cookie counts, so pages of any origin may ask. */
 const anyOrigin: RequestHandler = (request, response, next) => {
-  response.set("access-control-allow-origin", "*");
+  response.set({ "access-control-allow-origin": "*", "access-control-expose-headers": "etag, retry-after" });
   if (request.method !== "OPTIONS") return next();
   response.set({
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "content-type",
+    "access-control-allow-headers": "content-type, if-none-match, last-event-id",
     "access-control-max-age": "86400",
   });
   response.status(204).end();

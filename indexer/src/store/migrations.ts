@@ -238,4 +238,20 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX outbox_signed ON outbox (signed_at_ms);
     `,
   },
+  {
+    version: 2,
+    name: "change stream",
+    sql: `
+      -- What changed, in the order in which it was committed. The counter's row is locked until the commit, so nobody
+      -- sees a number before all smaller ones.
+      CREATE TABLE change_counter (one boolean PRIMARY KEY DEFAULT true CHECK (one), seq bigint NOT NULL);
+      INSERT INTO change_counter (seq) VALUES (0);
+      CREATE TABLE changes (
+        seq bigint PRIMARY KEY,
+        entity text NOT NULL,
+        about text NOT NULL,
+        body text NOT NULL
+      );
+    `,
+  },
 ];

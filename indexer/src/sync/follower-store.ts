@@ -3,6 +3,7 @@ import { type Deployment, type Hex, toJson } from "@berth/protocol";
 import { decodeBlock } from "../decode/events.ts";
 import { project } from "../project/project.ts";
 import { type Changes, createWorkingSet, undoAbove } from "../project/working-set.ts";
+import { recordChanges } from "../store/changes.ts";
 import type { Database, Query } from "../store/database.ts";
 
 /** How many of the newest blocks can be rolled back. */
@@ -26,9 +27,14 @@ export function createFollowerStore({ db, deployment, onCommitted }: FollowerSto
       return rows.map(({ number, hash }): BlockRef => ({ number: Number(number), hash }));
     },
     async apply(step: FollowStep) {
-      const changes = await db.transaction((query) =>
-        step.type === "rollback" ? rollback(query, step.to.number) : write(query, step.blocks, deployment),
-      );
+      const changes = await db.transaction(async (query) => {
+        const done =
+          step.type === "rollback"
+            ? await rollback(query, step.to.number)
+            : await write(query, step.blocks, deployment);
+        await recordChanges(query, step, done, WINDOW);
+        return done;
+      });
       onCommitted(changes);
     },
   };

@@ -7,7 +7,7 @@ describe("createRateLimit", () => {
     const limit = createRateLimit({ burst: 2, perSecond: 1 }, () => nowMs);
     limit.take("a");
     limit.take("a");
-    expect(() => limit.take("a")).to.throw("Too many orders came from this address.");
+    expect(() => limit.take("a")).to.throw("Too many calls came from this address.");
     limit.take("b");
     nowMs = 1000;
     limit.take("a");

@@ -1,4 +1,5 @@
 import type { Route } from "../route.ts";
+import { streamEvents } from "./events.ts";
 import { getJob, listJobs } from "./jobs.ts";
 import { getAccount, getNode, listNodes } from "./nodes.ts";
 import { listOffers, postOffer } from "./offers.ts";
@@ -21,4 +22,5 @@ export const routes: readonly Route[] = [
   listNodes,
   getNode,
   getAccount,
+  streamEvents,
 ];

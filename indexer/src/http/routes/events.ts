@@ -1,0 +1,122 @@
+import type { ServerResponse } from "node:http";
+import { addressSchema, bytes32Schema, MarketError } from "@berth/protocol";
+import { z } from "zod";
+import { projections } from "../../store/tables.ts";
+import type { Listener } from "../change-hub.ts";
+import { route } from "../route.ts";
+
+/** What may wait for one reader before it counts as too slow. */
+const MAX_BACKLOG_BYTES = 256 * 1024;
+/** How long a dropped reader has to take what is on its way. */
+const GRACE_MS = 10_000;
+/** How long a reader who catches up may take nothing. */
+const STALLED_MS = 30_000;
+
+const entities = [...Object.keys(projections), "reorg", "backfill"];
+const seq = z
+  .string()
+  .regex(/^[0-9]{1,15}$/)
+  .transform(Number);
+
+export const streamEvents = route({
+  method: "get",
+  path: "/events",
+  summary:
+    "Server-sent events: every change of a row as it is indexed, without gaps. `id` goes on from where `Last-Event-ID` (or `after`) says; without it, from now.",
+  query: z.strictObject({
+    after: seq.optional().meta({ description: "For programs that cannot set `Last-Event-ID`" }),
+    entity: z
+      .string()
+      .regex(/^[a-z]+(,[a-z]+)*$/)
+      .max(200)
+      .transform((list) => list.split(","))
+      .pipe(z.array(z.enum(entities)))
+      .optional()
+      .meta({ description: `Only these, separated by commas: ${entities.join(", ")}` }),
+    about: z
+      .union([addressSchema, bytes32Schema])
+      .optional()
+      .meta({ description: "Only what names this account or job; `reorg` and `backfill` always come" }),
+  }),
+  headers: z.object({ "last-event-id": seq.optional() }),
+  answerType: "text/event-stream",
+  answer: z.string(),
+  problems: ["QUERY_INVALID", "EVENTS_GONE", "TOO_MANY_STREAMS"],
+  async handle({ query: { after, entity, about }, headers, sender, response }, { changes, streams }) {
+    const asked = headers["last-event-id"] ?? after;
+    if (
+      asked !== undefined &&
+      asked !== changes.newest &&
+      (asked > changes.newest || asked + 1 < (await changes.first()))
+    ) {
+      throw gone(asked);
+    }
+    const leave = streams.enter(sender);
+    if (response.destroyed) return leave();
+    const wanted = entity === undefined ? undefined : new Set(entity);
+    const isNotice = (name: string) => name === "reorg" || name === "backfill";
+    const listener: Listener = {
+      ...listenerOf(response, streams.dropped),
+      wants: (change) =>
+        (wanted?.has(change.entity) ?? true) &&
+        (about === undefined || isNotice(change.entity) || change.about.split(" ").includes(about)),
+    };
+    response.writeHead(200, {
+      "content-type": "text/event-stream",
+      "cache-control": "no-store",
+      "x-accel-buffering": "no",
+      connection: "close",
+    });
+    const from = asked ?? changes.newest;
+    response.write(`retry: 1000\nid: ${from}\n\n`);
+    const stop = changes.listen(listener, from);
+    response.once("close", () => {
+      stop();
+      leave();
+    });
+  },
+});
+
+function listenerOf(response: ServerResponse, onDropped: () => void): Omit<Listener, "wants"> {
+  // Without chunks every event is one write of the same bytes; the end of the connection is the end of the stream.
+  response.removeHeader("transfer-encoding");
+  const end = (code: string, detail: string) => {
+    if (response.writableEnded) return;
+    response.end(`event: dropped\ndata: ${JSON.stringify({ code, detail })}\n\n`);
+    setTimeout(() => response.destroy(), GRACE_MS).unref();
+  };
+  return {
+    take(bytes) {
+      if (response.writableEnded) return;
+      if (response.writableLength > MAX_BACKLOG_BYTES) {
+        onDropped();
+        end("READER_TOO_SLOW", "More than 256 KiB waited to be read. Come again with the last id that you have.");
+        return;
+      }
+      response.write(bytes);
+    },
+    async drained() {
+      if (response.destroyed || response.writableEnded) return false;
+      if (!response.writableNeedDrain) return true;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, STALLED_MS).unref();
+      response.once("drain", resolve).once("close", resolve);
+      await promise;
+      clearTimeout(timer);
+      response.off("drain", resolve).off("close", resolve);
+      if (!response.destroyed && response.writableNeedDrain) {
+        onDropped();
+        end("READER_TOO_SLOW", "Nothing was read for 30 s. Come again with the last id that you have.");
+      }
+      return !response.destroyed && !response.writableEnded;
+    },
+    lost: (first) =>
+      end("EVENTS_GONE", `Events before ${first} are no longer kept. Read the lists again, then come without an id.`),
+  };
+}
+
+function gone(seq: number): MarketError {
+  return new MarketError("EVENTS_GONE", `What came after event ${seq} is not kept here.`, {
+    hint: "Read the lists again, then open the stream without an id.",
+  });
+}
