@@ -1,10 +1,9 @@
 import { type Rpc, toMarketError } from "@berth/chain";
 import { type Address, type Hex, MarketError } from "@berth/protocol";
-import { hexToBigInt, recoverAddress, size, slice } from "viem";
+import { signerOf } from "../intake/recover.ts";
 
 /** What contract accounts answer when a signature is theirs (ERC-1271). */
 const MAGIC = "0x1626ba7e";
-const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
 const isValidSignatureAbi = [
   {
     type: "function",
@@ -17,18 +16,6 @@ const isValidSignatureAbi = [
     outputs: [{ name: "", type: "bytes4" }],
   },
 ] as const;
-
-/** The account whose key made `signature`, or undefined when the contracts would not accept its form. */
-async function signerOf(hash: Hex, signature: Hex): Promise<Address | undefined> {
-  if (size(signature) !== 65) return undefined;
-  const v = Number.parseInt(signature.slice(-2), 16);
-  if ((v !== 27 && v !== 28) || hexToBigInt(slice(signature, 32, 64)) > HALF_ORDER) return undefined;
-  try {
-    return (await recoverAddress({ hash, signature })).toLowerCase() as Address;
-  } catch {
-    return undefined;
-  }
-}
 
 /**
  * Did `account` sign `hash`? Keys are checked here; where the account is a contract it is asked (ERC-1271).

@@ -1,5 +1,6 @@
 import type { Rpc } from "@berth/chain";
-import { type Deployment, type Hex, MarketError, type Offer, offerHashOf, orderToJson } from "@berth/protocol";
+import { type Deployment, type Hex, MarketError, type Offer, orderToJson } from "@berth/protocol";
+import { orderHashes } from "../intake/order-hash.ts";
 import type { Database } from "../store/database.ts";
 import { type OfferRow, offers, putOffer } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
@@ -27,7 +28,7 @@ export interface TakeOptions {
  */
 export async function takeOffer(offer: Offer, signature: Hex, options: TakeOptions): Promise<Hex> {
   const { rpc, db, live, deployment, now, nowMs } = options;
-  const offerHash = offerHashOf(deployment, offer);
+  const offerHash = orderHashes(deployment).offerHashOf(offer);
   if (offer.expiresAt < now) {
     throw new MarketError("OFFER_EXPIRED", `The offer expired at ${offer.expiresAt}; it is ${now}.`, {
       hint: "Sign a new offer, and check this machine's clock.",

@@ -2,13 +2,13 @@ import {
   type Address,
   type Hex,
   type JobId,
-  jobIdOf,
   MarketError,
   operatorTree,
   orderToJson,
   type Request,
   requireSound,
 } from "@berth/protocol";
+import { orderHashes } from "../intake/order-hash.ts";
 import { growRequest, putRequest, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { jobs } from "../store/tables.ts";
@@ -42,7 +42,7 @@ export interface SignedBody {
 export async function takeRequest(body: SignedBody, options: TakeOptions): Promise<JobId> {
   const { request, signature, payerSignature, operators, sources } = body;
   const { rpc, db, live, deployment, nowMs, now } = options;
-  const jobId = jobIdOf(deployment, request);
+  const jobId = orderHashes(deployment).jobIdOf(request);
   if (request.openUntil < now) {
     throw new MarketError("REQUEST_EXPIRED", `The request was open until ${request.openUntil}; it is ${now}.`, {
       hint: "Sign a new request with a later `openUntil`, and check this machine's clock.",
