@@ -212,6 +212,8 @@ describe("berth-node in trouble", function () {
       async () => (await bench.client.readContract({ ...market, functionName: "replicaOf", args })).state > ACTIVE,
       120_000,
     );
+    // anvil shows the state after a block a moment before the block's events
+    await eventually("its event is there", async () => (await bench.results(jobId)).length > 0);
     const results = await bench.results(jobId);
     expect(results).to.have.length(1);
     return results[0];
