@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { type Deployment, type Hex, MarketError, parseDeployment, parseWith } from "@berth/protocol";
 import { z } from "zod";
+import type { ApiLimits } from "./http/limits.ts";
 
 /** Everything that an indexer is told. Read once, at the start. */
 export interface IndexerConfig {
@@ -21,6 +22,8 @@ export interface IndexerConfig {
   finality: number;
   /** Wait between looks at the chain's head, in milliseconds. */
   pollMs: number;
+  /** What one address may ask of the API; sensible bounds without it. */
+  limits?: Partial<ApiLimits> | undefined;
 }
 
 /** What may be said by a flag or, under the name in capitals, by the environment. */

@@ -5,10 +5,12 @@ import { privateKeyToAccount } from "viem/accounts";
 import { createLiveBook } from "./book/live-book.ts";
 import type { IndexerConfig } from "./config.ts";
 import { createChangeHub } from "./http/change-hub.ts";
-import { createRateLimit, DEFAULT_RATE, DEFAULT_READ_RATE } from "./http/rate-limit.ts";
+import { DEFAULT_LIMITS } from "./http/limits.ts";
+import { createRateLimit } from "./http/rate-limit.ts";
 import type { ApiContext } from "./http/route.ts";
 import { startServer } from "./http/server.ts";
-import { createStreams, DEFAULT_STREAMS } from "./http/streams.ts";
+import { createStreams } from "./http/streams.ts";
+import { createHeights } from "./http/view.ts";
 import { type Matcher, type MatcherOptions, startMatcher } from "./match/matcher.ts";
 import type { Database } from "./store/database.ts";
 import { migrate } from "./store/migrate.ts";
@@ -95,8 +97,10 @@ export async function startIndexer(
       matcher = await startMatcher({ ...options, ...matcherAccount(db) });
       run(matcher.done);
     }
-    const limits = { rateLimit: createRateLimit(DEFAULT_RATE), readLimit: createRateLimit(DEFAULT_READ_RATE) };
-    const streams = createStreams(DEFAULT_STREAMS);
+    const { orders, questions, streams: most } = { ...DEFAULT_LIMITS, ...config.limits };
+    const limits = { rateLimit: createRateLimit(orders), readLimit: createRateLimit(questions) };
+    const streams = createStreams(most);
+    const heights = createHeights(rpc, () => follower.status().head);
     const context: ApiContext = {
       db,
       live,
@@ -106,6 +110,7 @@ export async function startIndexer(
       matcher,
       changes,
       streams,
+      heights,
       ...limits,
       now,
       caughtUp,

@@ -25,9 +25,9 @@ export function openApiDocument(): object {
 }
 
 function operationOf(definition: Route) {
-  const { method, path, summary, params, query, headers, body, answer, status = 200, problems = [] } = definition;
+  const { method, path, summary, params, query, headers, body, answer, status = 200 } = definition;
   const type = definition.answerType ?? "application/json";
-  const codes = Map.groupBy(problems, (code) => String(problemOf(new MarketError(code, "")).status));
+  const codes = Map.groupBy(problemsOf(definition), (code) => String(problemOf(new MarketError(code, "")).status));
   const refusals = [...codes].map(([http, names]) => [
     http,
     { description: `Refused: ${names.join(", ")}`, content: { "application/problem+json": { schema: problem } } },
@@ -48,4 +48,19 @@ function operationOf(definition: Route) {
       ...Object.fromEntries(refusals),
     },
   };
+}
+
+/** Those that the route names, and those that its input and the server's limits bring. */
+function problemsOf({ params, query, headers, body, statusOf, problems = [] }: Route): string[] {
+  const asks = params !== undefined || query !== undefined || headers !== undefined;
+  return [
+    ...new Set([
+      ...problems,
+      ...(asks ? ["QUERY_INVALID"] : []),
+      ...(body === undefined ? [] : ["BODY_NOT_JSON", "BODY_TOO_LARGE", "BODY_TYPE_UNKNOWN", "INDEXER_BEHIND"]),
+      ...(body === undefined ? [] : ["RPC_UNAVAILABLE"]),
+      ...(statusOf === undefined ? [] : ["INDEXER_BEHIND"]),
+      "RATE_LIMITED",
+    ]),
+  ];
 }

@@ -15,6 +15,7 @@ const STATUS: Record<string, number> = {
   NODE_NOT_FOUND: 404,
   EVENTS_GONE: 410,
   NODE_UNKNOWN: 422,
+  CURSOR_REORGED: 409,
   OFFER_SUPERSEDED: 409,
   REQUEST_CLOSED: 409,
   BODY_TOO_LARGE: 413,
@@ -31,6 +32,7 @@ const STATUS: Record<string, number> = {
   RATE_LIMITED: 429,
   RPC_UNAVAILABLE: 503,
   INDEXER_BEHIND: 503,
+  FINALITY_UNKNOWN: 503,
 };
 
 /** RFC 9457, with what programs switch on (`code`) and what people can do (`hint`). */

@@ -1,13 +1,10 @@
 import { MarketError } from "@berth/protocol";
 
-/** Orders that one address may hand in at once, and regains per second. */
-export const DEFAULT_RATE: Rate = { burst: 200, perSecond: 20 };
-/** Questions. */
-export const DEFAULT_READ_RATE: Rate = { burst: 5_000, perSecond: 1_000 };
 /** A refused order costs its sender as much as this many good ones. */
 const REFUSAL_COST = 5;
 const MAX_SENDERS = 20_000;
 
+/** Calls that one address may make at once, and regains per second. */
 export interface Rate {
   burst: number;
   perSecond: number;

@@ -8,6 +8,7 @@ import type { Database } from "../store/database.ts";
 import type { ChangeHub } from "./change-hub.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { Streams } from "./streams.ts";
+import type { Heights } from "./view.ts";
 
 /** What handlers work with. */
 export interface ApiContext {
@@ -18,6 +19,7 @@ export interface ApiContext {
   follower: Follower;
   matcher: Matcher | undefined;
   changes: ChangeHub;
+  heights: Heights;
   /** Of orders that are handed in. */
   rateLimit: RateLimit;
   /** Of questions. */
@@ -77,7 +79,9 @@ export function handlerOf(definition: Route, context: ApiContext): RequestHandle
       const answer = await definition.handle(input, context);
       if (definition.answerType === "text/event-stream") return;
       const status = definition.statusOf?.(answer) ?? definition.status ?? 200;
-      response.status(status).type("application/json").send(toJson(answer));
+      response.set("cache-control", "no-cache");
+      if (definition.answerType === undefined) response.status(status).type("application/json").send(toJson(answer));
+      else response.status(status).type(definition.answerType).send(answer);
     } catch (error) {
       if (posting) context.rateLimit.refuse(sender);
       throw error;

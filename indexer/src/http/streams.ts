@@ -14,7 +14,6 @@ export interface StreamLimits {
   total: number;
   perAddress: number;
 }
-export const DEFAULT_STREAMS: StreamLimits = { total: 4_096, perAddress: 128 };
 
 export function createStreams({ total, perAddress }: StreamLimits): Streams {
   const bySender = new Map<string, number>();

@@ -12,14 +12,15 @@ export async function loadRows<T extends Table>(query: Query, of: T, keys: reado
   return found.map((row) => parseRow(of, row));
 }
 
-/** Every row that `where` (SQL after FROM) selects. */
+/** Every row that `where` (SQL after FROM) selects; `from` stands in for the table. */
 export async function selectRows<T extends Table>(
   query: Query,
   of: T,
   where = "",
   params: readonly unknown[] = [],
+  from = `"${of.name}"`,
 ): Promise<Row<T>[]> {
-  const found = await query(`SELECT ${selectList(of, "t")} FROM "${of.name}" t ${where}`, params);
+  const found = await query(`SELECT ${selectList(of, "t")} FROM ${from} t ${where}`, params);
   return found.map((row) => parseRow(of, row));
 }
 

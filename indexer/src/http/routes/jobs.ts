@@ -13,10 +13,12 @@ import {
   type ReplicaRow,
   replicas,
 } from "../../store/tables.ts";
+import { createConditions } from "../conditions.ts";
 import { decodeCursor, pageOf } from "../cursor.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
-import { jobParams, paging } from "./inputs.ts";
+import { type View, viewOf } from "../view.ts";
+import { finality, jobParams, paging, seconds } from "./inputs.ts";
 import { uniqueNodes } from "./offers.ts";
 
 export const listJobs = route({
@@ -27,28 +29,42 @@ export const listJobs = route({
     requester: addressSchema.optional(),
     operator: addressSchema.optional(),
     state: z.enum(jobStates).optional(),
+    token: addressSchema.optional(),
+    since: seconds.optional().meta({ description: "Posted or matched at this time or later, in unix seconds" }),
+    until: seconds.optional().meta({ description: "Posted or matched at this time or earlier" }),
+    finality,
     ...paging,
   }),
   answer: shape.pageSchema(shape.jobItem),
-  problems: ["QUERY_INVALID", "CURSOR_INVALID"],
-  async handle({ query: { requester, operator, state, limit, cursor } }, { db }) {
-    const [block, log] = decodeCursor(z.tuple([z.int(), z.int()]), cursor) ?? [null, null];
+  problems: ["QUERY_INVALID", "CURSOR_INVALID", "CURSOR_REORGED", "FINALITY_UNKNOWN"],
+  async handle({ query: asked }, context) {
+    const { db } = context;
+    const view = await viewOf(asked.finality, context);
+    const from = await decodeCursor(db.query, z.tuple([z.int(), z.int()]), asked.cursor);
+    const { limit } = asked;
+    const filter = createConditions()
+      .and("t.requester = unhex(?)", asked.requester)
+      .and(`t.job_id IN (SELECT r.job_id FROM ${view.table(replicas)} r WHERE r.operator = unhex(?))`, asked.operator)
+      .and("t.state = ?", asked.state)
+      .and("t.token = unhex(?)", asked.token)
+      .and("coalesce(t.posted_at, t.matched_at) >= ?::bigint", asked.since)
+      .and("coalesce(t.posted_at, t.matched_at) <= ?::bigint", asked.until);
+    if (from !== undefined) {
+      const [block, log] = from.map((place) => `${filter.param(place)}::bigint`);
+      filter.and(`(t.first_block, t.first_log) < (${block}, ${log})`);
+    }
     const rows = await selectRows(
       db.query,
       jobs,
-      `WHERE ($1::bigint IS NULL OR (t.first_block, t.first_log) < ($1::bigint, $2::bigint))
-         AND ($3::text IS NULL OR t.requester = unhex($3))
-         AND ($4::text IS NULL OR EXISTS
-           (SELECT 1 FROM replicas r WHERE r.job_id = t.job_id AND r.operator = unhex($4)))
-         AND ($5::text IS NULL OR t.state = $5)
-       ORDER BY t.first_block DESC, t.first_log DESC LIMIT $6::int`,
-      [textOf(block), textOf(log), requester ?? null, operator ?? null, state ?? null, limit + 1],
+      `${filter.where} ORDER BY t.first_block DESC, t.first_log DESC LIMIT ${limit + 1}`,
+      filter.params,
+      view.table(jobs),
     );
-    const items = await jobItems(db.query, rows);
+    const items = await jobItems(db.query, rows.slice(0, limit), view);
     return pageOf(
       rows.map((row, i) => ({ row, item: items[i] })),
       limit,
-      { key: ({ row }) => [row.firstBlock, row.firstLog], item: ({ item }) => item },
+      { key: ({ row }) => [row.firstBlock, row.firstLog], item: ({ item }) => item, tip: view.tip },
     );
   },
 });
@@ -58,11 +74,14 @@ export const getJob = route({
   path: "/jobs/{jobId}",
   summary: "One job with its replicas.",
   params: jobParams,
+  query: z.strictObject({ finality }),
   answer: shape.jobItem,
-  problems: ["JOB_UNKNOWN"],
-  async handle({ params: { jobId } }, { db }) {
-    const rows = await selectRows(db.query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);
-    const [item] = await jobItems(db.query, rows);
+  problems: ["QUERY_INVALID", "JOB_UNKNOWN", "FINALITY_UNKNOWN"],
+  async handle({ params: { jobId }, query: asked }, context) {
+    const { db } = context;
+    const view = await viewOf(asked.finality, context);
+    const rows = await selectRows(db.query, jobs, "WHERE t.job_id = unhex($1)", [jobId], view.table(jobs));
+    const [item] = await jobItems(db.query, rows, view);
     if (item !== undefined) return item;
     throw new MarketError("JOB_UNKNOWN", `Job ${jobId} is not on chain, as far as this indexer has followed it.`, {
       hint: "A signed request that waits for its match is at /requests/{jobId}.",
@@ -70,12 +89,14 @@ export const getJob = route({
   },
 });
 
-async function jobItems(query: Query, rows: readonly JobRow[]) {
+async function jobItems(query: Query, rows: readonly JobRow[], view: View) {
   const ids = toJson(rows.map(({ jobId }) => jobId));
   const those = "WHERE t.job_id IN (SELECT unhex(value) FROM json_array_elements_text($1::json))";
-  const parts = await selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, [ids]);
-  const signed = await selectRows(query, requests, those, [ids]);
-  const kept = await selectRows(query, leases, those, [ids]);
+  const [parts, signed, kept] = await Promise.all([
+    selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, [ids], view.table(replicas)),
+    selectRows(query, requests, those, [ids]),
+    selectRows(query, leases, those, [ids], view.table(leases)),
+  ]);
   const serving = await loadRows(query, nodes, uniqueNodes(parts.map(({ operator, index }) => ({ operator, index }))));
   const signedOf = new Map(signed.map((row) => [row.jobId, row]));
   const leaseOf = new Map(kept.map((row) => [`${row.jobId}|${row.replica}`, row]));
@@ -131,8 +152,4 @@ function leaseItem(row: LeaseRow | undefined) {
 
 function claimOf({ resultHash, resultBytes, claimed }: ReplicaRow): object | null {
   return resultHash === null ? null : { resultHash: resultHash as Hex, resultBytes, charge: claimed };
-}
-
-function textOf(value: number | null): string | null {
-  return value === null ? null : String(value);
 }
