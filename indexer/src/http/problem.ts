@@ -73,7 +73,7 @@ export function problemHandler(log: Logger): ErrorRequestHandler {
 
 export const notFound: RequestHandler = (request) => {
   throw new MarketError("NOT_FOUND", `There is nothing at ${request.method} ${request.path}.`, {
-    hint: "GET /openapi.json lists what there is.",
+    hint: "GET /openapi.json lists what there is, GET /docs shows it.",
   });
 };
 

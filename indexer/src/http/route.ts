@@ -42,7 +42,7 @@ export interface Route<P = unknown, Q = unknown, B = unknown, H = unknown> {
   headers?: z.ZodType<H, unknown>;
   body?: z.ZodType<B, unknown>;
   /** Other than JSON: text is sent as it is, a stream is the handler's own to write. */
-  answerType?: "text/event-stream" | "text/plain";
+  answerType?: "text/event-stream";
   /** Shape of the answer. */
   answer: z.ZodType;
   status?: number;
@@ -80,8 +80,7 @@ export function handlerOf(definition: Route, context: ApiContext): RequestHandle
       if (definition.answerType === "text/event-stream") return;
       const status = definition.statusOf?.(answer) ?? definition.status ?? 200;
       response.set("cache-control", "no-cache");
-      if (definition.answerType === undefined) response.status(status).type("application/json").send(toJson(answer));
-      else response.status(status).type(definition.answerType).send(answer);
+      response.status(status).type("application/json").send(toJson(answer));
     } catch (error) {
       if (posting) context.rateLimit.refuse(sender);
       throw error;

@@ -5,6 +5,8 @@ import { MarketError } from "@berth/protocol";
 import express, { type Express, type RequestHandler } from "express";
 import helmet from "helmet";
 import type { Logger } from "pino";
+import { docsPage } from "./docs-page.ts";
+import { createMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
 import { notFound, problemHandler } from "./problem.ts";
 import { type ApiContext, handlerOf } from "./route.ts";
@@ -52,11 +54,21 @@ function createApp(context: ApiContext, { log }: { log: Logger }): Express {
   const app = express();
   app.set("query parser", "simple");
   app.set("etag", "weak");
+  const metrics = createMetrics(context);
+  app.use(metrics.observe);
   app.use(helmet({ crossOriginResourcePolicy: { policy: "cross-origin" } }), anyOrigin);
   app.use(express.json({ limit: MAX_BODY, type: () => true, strict: false, inflate: false }));
-  const document = JSON.stringify(openApiDocument());
+  const description = openApiDocument();
+  const document = JSON.stringify(description);
+  const page = docsPage(description);
   app.get("/openapi.json", (_, response) => {
     response.type("application/json").send(document);
+  });
+  app.get("/docs", (_, response) => {
+    response.type("text/html").send(page);
+  });
+  app.get("/metrics", async (_, response) => {
+    response.type("text/plain; version=0.0.4").send(await metrics.text());
   });
   for (const definition of routes) {
     const path = definition.path.replace(/\{(\w+)\}/g, ":$1");

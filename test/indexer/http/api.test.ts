@@ -17,6 +17,7 @@ import {
 } from "@berth/protocol";
 import { expect } from "chai";
 import type { z } from "zod";
+import { routes } from "../../../indexer/src/http/routes/index.ts";
 import * as shape from "../../../indexer/src/http/schemas.ts";
 import { startMarket, type TestMarket, type TestNode } from "../support/market.ts";
 import { type Answer, type RunningIndexer, runIndexer } from "../support/running-indexer.ts";
@@ -438,6 +439,25 @@ describe("indexer API", () => {
     expect(
       document.paths["/offers"].post.requestBody.content["application/json"].schema.properties.offer.properties,
     ).to.have.property("memoryMiB");
+  });
+
+  it("shows its figures to Prometheus and its API to people, with nothing from elsewhere", async () => {
+    const text = async (path: string) => {
+      const response = await fetch(`${indexer.url}${path}`);
+      expect(response.status).to.equal(200);
+      return response.text();
+    };
+    const figures = await text("/metrics");
+    expect(figures).to.match(/^berth_indexer_lag_blocks 0$/m);
+    expect(figures).to.match(/^berth_indexer_ready 1$/m);
+    expect(figures).to.match(/^berth_indexer_streams_dropped_total 0$/m);
+    expect(figures).to.match(
+      /_http_request_duration_seconds_count\{method="GET",route="\/status",status="200"\} [1-9]/,
+    );
+    expect(figures).to.not.contain("nothing");
+    const docs = await text("/docs");
+    for (const { path } of routes) expect(docs).to.contain(`${path}</code>`);
+    expect(docs).to.not.match(/<script|src=|https?:\/\//);
   });
 
   async function page<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T>> {
