@@ -1,5 +1,6 @@
-import { type DecodedLog, decodeLogs, type FollowedBlock, type RawLog } from "@berth/chain";
+import type { DecodedLog, FollowedBlock, RawLog } from "@berth/chain";
 import { type Deployment, identityRegistryAbi, jobMarketAbi, providerStakingAbi } from "@berth/protocol";
+import { compileEvents, type DecodeLog } from "./compile.ts";
 
 /** Where and when an event happened. */
 export interface Occurrence {
@@ -16,31 +17,25 @@ export type MarketEvent =
   | { contract: "staking"; event: StakingEvent }
   | { contract: "market"; event: JobEvent };
 
-/** What the three contracts said in `block`, typed, in the order in which it happened. Addresses are lower case. */
-export function decodeBlock(deployment: Deployment, block: FollowedBlock): MarketEvent[] {
-  const of = (address: string) => block.logs.filter((log) => log.address === address.toLowerCase());
-  const at = { blockNumber: block.number, timestamp: block.timestamp };
-  const lowered = <E extends { args: unknown }>(event: E): E => ({ ...event, args: lower(event.args) });
-  const events: MarketEvent[] = [
-    ...decodeLogs(identityRegistryAbi, of(deployment.identity)).map(
-      (event): MarketEvent => ({ contract: "identity", event: { ...lowered(event), ...at } }),
-    ),
-    ...decodeLogs(providerStakingAbi, of(deployment.staking)).map(
-      (event): MarketEvent => ({ contract: "staking", event: { ...lowered(event), ...at } }),
-    ),
-    ...decodeLogs(jobMarketAbi, of(deployment.market)).map(
-      (event): MarketEvent => ({ contract: "market", event: { ...lowered(event), ...at } }),
-    ),
-  ];
-  return events.sort((a, b) => a.event.log.logIndex - b.event.log.logIndex);
-}
+/** What the three contracts said in a block, typed, in the order in which it happened. Addresses are lower case. */
+export type DecodeBlock = (block: FollowedBlock) => MarketEvent[];
 
-/** viem writes addresses in mixed case; tables compare bytes, so one case everywhere. */
-function lower(value: unknown): unknown {
-  if (typeof value === "string") return /^0x[0-9a-fA-F]{40}$/.test(value) ? value.toLowerCase() : value;
-  if (Array.isArray(value)) return value.map(lower);
-  if (value !== null && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, lower(item)]));
-  }
-  return value;
+export function blockDecoder({ identity, staking, market }: Deployment): DecodeBlock {
+  const contracts = new Map<string, { contract: MarketEvent["contract"]; decode: DecodeLog }>([
+    [identity.toLowerCase(), { contract: "identity", decode: compileEvents(identityRegistryAbi) }],
+    [staking.toLowerCase(), { contract: "staking", decode: compileEvents(providerStakingAbi) }],
+    [market.toLowerCase(), { contract: "market", decode: compileEvents(jobMarketAbi) }],
+  ]);
+  return ({ number: blockNumber, timestamp, logs }) => {
+    const events: MarketEvent[] = [];
+    for (const log of logs) {
+      const by = contracts.get(log.address);
+      const decoded = by?.decode(log);
+      if (by === undefined || decoded === undefined) continue;
+      const { eventName, args } = decoded;
+      // The compiler of decoders knows the ABI, and the oracle in the tests that it keeps to it.
+      events.push({ contract: by.contract, event: { eventName, args, log, blockNumber, timestamp } } as never);
+    }
+    return events;
+  };
 }

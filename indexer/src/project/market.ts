@@ -51,6 +51,7 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
       const { replica, operator, index, offerHash, rateX18, baseCharge } = assignment;
       const terms = { job, assignment } as Parameters<typeof depositOf>[0];
       state.put("nodes", withUse(await nodeRow(state, operator, index), job, 1));
+      await state.get("replicas", { jobId, replica });
       state.put("replicas", {
         jobId,
         replica,
@@ -103,6 +104,7 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
     }
     case "AcceptanceSet": {
       const { operator, what, accepted } = args;
+      await state.get("acceptances", { operator, what }); // what is undone must be known
       state.put("acceptances", { operator, what, accepted });
       return;
     }

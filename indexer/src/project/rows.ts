@@ -1,5 +1,5 @@
-import { type Hex, type Job, jobSchema, MarketError } from "@berth/protocol";
-import type { JobRow, ReplicaRow } from "../store/tables.ts";
+import { type Hex, type Job, MarketError } from "@berth/protocol";
+import type { JobRow, OrderJson, ReplicaRow } from "../store/tables.ts";
 import type { State } from "./state.ts";
 
 /** `amount` (token units) may be negative. */
@@ -24,7 +24,14 @@ export async function matchedReplica(
 export async function matchedJob(state: State, jobId: Hex): Promise<{ row: JobRow; job: Job }> {
   const row = await state.get("jobs", { jobId });
   if (row === undefined || row.job === null) throw outOfOrder(`job ${jobId}`);
-  return { row, job: jobSchema.parse(row.job) };
+  return { row, job: jobOf(row.job) };
+}
+
+/** The job behind what `orderToJson` made of it, which only this program writes: nothing is checked again. */
+function jobOf(json: OrderJson): Job {
+  const { arbiterFee, bond, bounty } = json;
+  const amounts = { arbiterFee: BigInt(arbiterFee ?? 0), bond: BigInt(bond ?? 0), bounty: BigInt(bounty ?? 0) };
+  return { ...json, ...amounts } as unknown as Job;
 }
 
 function outOfOrder(what: string): MarketError {

@@ -1,15 +1,15 @@
-import { toJson } from "@berth/protocol";
 import type { Query } from "../store/database.ts";
-import { deleteRows, loadRows, upsertRows } from "../store/rows.ts";
+import { deleteRows, loadRows, plain, upsertRows } from "../store/rows.ts";
 import { keyOf, parseRow, type Table } from "../store/table.ts";
 import { type ProjectionName, projections } from "../store/tables.ts";
-import type { ProjectionKey, ProjectionRow, State } from "./state.ts";
+import type { LoadableState } from "./preload.ts";
+import type { ProjectionKey, ProjectionRow } from "./state.ts";
 
 /** Rows after a step, by table; null where a rollback removed the row. What caches are fed with. */
 export type Changes = { [N in ProjectionName]: Map<string, ProjectionRow<N> | null> };
 
 /** The rows that one step touches: read once, changed in memory, written once. */
-export interface WorkingSet extends State {
+export interface WorkingSet extends LoadableState {
   /** From here on, what rows were before is noted for block `number`; with `undo` off, nothing is noted. */
   beginBlock(number: number, undo: boolean): void;
   /** Writes the changed rows and the undo log. */
@@ -40,14 +40,27 @@ export function createWorkingSet(query: Query): WorkingSet {
       cacheOf(name).set(id, row ?? null);
       return row as ProjectionRow<N> | undefined;
     },
+    async load(name, keys) {
+      const of: Table = projections[name];
+      const cache = cacheOf(name);
+      const missing = new Map<string, object>();
+      for (const key of keys) {
+        const id = keyOf(of, key);
+        if (!cache.has(id) && !missing.has(id)) missing.set(id, keyRowOf(of, key));
+      }
+      for (const id of missing.keys()) cache.set(id, null);
+      for (const row of await loadRows(query, of, [...missing.values()])) cache.set(keyOf(of, row), row);
+    },
     put(name, row) {
       const of: Table = projections[name];
       const id = keyOf(of, row);
       const mark = `${name}|${id}`;
       if (noted !== undefined && !noted.has(mark)) {
         noted.add(mark);
-        const keyRow = Object.fromEntries(of.key.map((column) => [column, (row as Record<string, unknown>)[column]]));
-        undo.push({ blockNumber: block, relation: name, key: id, keyRow, before: cacheOf(name).get(id) ?? null });
+        const before = cacheOf(name).get(id);
+        if (before === undefined)
+          throw new Error(`A row of ${name} is written that was not read, so it cannot be undone.`);
+        undo.push({ blockNumber: block, relation: name, key: id, keyRow: keyRowOf(of, row), before });
       }
       cacheOf(name).set(id, row);
       (changed[name] as Map<string, object>).set(id, row);
@@ -65,7 +78,11 @@ export function createWorkingSet(query: Query): WorkingSet {
           `INSERT INTO undo (block_number, relation, key, key_row, before)
            SELECT "blockNumber"::bigint, relation, key, "keyRow"::jsonb, before::jsonb FROM json_to_recordset($1::json)
              AS r("blockNumber" text, relation text, key text, "keyRow" text, before text)`,
-          [toJson(undo)],
+          [
+            JSON.stringify(
+              undo.map(({ before, ...rest }) => ({ ...rest, before: before === null ? null : plain(before) })),
+            ),
+          ],
         );
       }
       return changed;
@@ -106,6 +123,10 @@ export async function undoAbove(query: Query, to: number): Promise<Changes> {
   }
   await query("DELETE FROM undo WHERE block_number > $1::bigint", [String(to)]);
   return changes;
+}
+
+function keyRowOf(of: Table, row: Record<string, unknown>): object {
+  return Object.fromEntries(of.key.map((column) => [column, row[column]]));
 }
 
 const names = Object.keys(projections) as ProjectionName[];

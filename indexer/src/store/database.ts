@@ -1,12 +1,25 @@
 /** Runs one statement; parameters are `$1`, `$2` … and its rows come back as plain objects. */
 export type Query = <Row = Record<string, unknown>>(sql: string, params?: readonly unknown[]) => Promise<Row[]>;
 
+/** Appends to `target`, a table with its columns in brackets, what `copyLine` made of each row. */
+export type Copy = (target: string, lines: string) => Promise<void>;
+
 /** PostgreSQL, embedded or behind a URL: the same dialect, so the same SQL. */
 export interface Database {
   query: Query;
   /** All or nothing: what `work` writes is committed when it resolves and undone when it throws. */
-  transaction<T>(work: (query: Query) => Promise<T>): Promise<T>;
+  transaction<T>(work: (query: Query, copy: Copy) => Promise<T>): Promise<T>;
   /** Several statements without parameters or results, all or nothing. */
   script(sql: string): Promise<void>;
   close(): Promise<void>;
+}
+
+/** A row in the text form of COPY. Values are numbers, or hexadecimal digits that `copyHex` wrote. */
+export function copyLine(values: readonly (string | number)[]): string {
+  return `${values.join("\t")}\n`;
+}
+
+/** `0x` and digits, as bytes. */
+export function copyHex(value: string): string {
+  return `\\\\x${value.slice(2)}`;
 }

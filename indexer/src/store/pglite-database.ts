@@ -26,6 +26,9 @@ export async function openPglite(folder: string): Promise<Database> {
         db.transaction((tx) =>
           work(
             async <Row>(sql: string, params: readonly unknown[] = []) => (await tx.query<Row>(sql, [...params])).rows,
+            async (target, lines) => {
+              await tx.query(`COPY ${target} FROM '/dev/blob'`, [], { blob: new Blob([lines]) });
+            },
           ),
         ),
       script: async (sql) => {

@@ -1,7 +1,7 @@
 import { MarketError } from "@berth/protocol";
 import pg from "pg";
 import type { Logger } from "pino";
-import type { Database, Query } from "./database.ts";
+import type { Copy, Database, Query } from "./database.ts";
 
 /** Any number that only Berth indexers use, so that two of them see each other's lock. */
 const WRITER_LOCK = 4_207_849_484;
@@ -40,7 +40,7 @@ export async function openPostgres(url: string, { log }: { log: Logger }): Promi
       let broken: Error | undefined;
       try {
         await client.query("BEGIN");
-        const result = await work(over(client));
+        const result = await work(over(client), copyOver(client));
         await client.query("COMMIT");
         return result;
       } catch (error) {
@@ -62,4 +62,26 @@ export async function openPostgres(url: string, { log }: { log: Logger }): Promi
     },
   };
   return db;
+}
+
+/** COPY FROM STDIN: the driver has the messages for it, and no call. */
+function copyOver(client: pg.PoolClient): Copy {
+  return async (target, lines) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const query = new pg.Query(`COPY ${target} FROM STDIN`);
+    Object.assign(query, {
+      callback: (error: Error | null) => (error === null || error === undefined ? resolve() : reject(error)),
+      handleCopyInResponse(connection: CopyingConnection) {
+        connection.sendCopyFromChunk(Buffer.from(lines));
+        connection.endCopyFrom();
+      },
+    });
+    client.query(query);
+    await promise;
+  };
+}
+
+interface CopyingConnection {
+  sendCopyFromChunk(chunk: Buffer): void;
+  endCopyFrom(): void;
 }

@@ -35,8 +35,15 @@ export async function upsertRows<T extends Table>(query: Query, of: T, rows: rea
      SELECT ${names.map((name) => of.columns[name]?.write(`r."${name}"`)).join(", ")} FROM ${recordset(of, names)}
      ON CONFLICT (${of.key.map((name) => `"${sqlName(name)}"`).join(", ")})
      DO ${sets.length === 0 ? "NOTHING" : `UPDATE SET ${sets.join(", ")}`}`,
-    [toJson(rows)],
+    [JSON.stringify(rows.map(plain))],
   );
+}
+
+/** With decimal strings for bigints, which are never deeper in a row: `toJson` would look at every value of it. */
+export function plain(row: object): object {
+  const copy: Record<string, unknown> = { ...row };
+  for (const name in copy) if (typeof copy[name] === "bigint") copy[name] = String(copy[name]);
+  return copy;
 }
 
 export async function deleteRows(query: Query, of: Table, keys: readonly object[]): Promise<void> {

@@ -1,10 +1,11 @@
 import type { BlockRef, FollowedBlock, FollowerStore, FollowStep } from "@berth/chain";
-import { type Deployment, type Hex, toJson } from "@berth/protocol";
-import { decodeBlock } from "../decode/events.ts";
+import { type Deployment, type Hex, MarketError, toJson } from "@berth/protocol";
+import { blockDecoder, type DecodeBlock } from "../decode/events.ts";
+import { preload } from "../project/preload.ts";
 import { project } from "../project/project.ts";
 import { type Changes, createWorkingSet, undoAbove } from "../project/working-set.ts";
 import { recordChanges } from "../store/changes.ts";
-import type { Database, Query } from "../store/database.ts";
+import { type Copy, copyHex, copyLine, type Database, type Query } from "../store/database.ts";
 
 /** How many of the newest blocks can be rolled back. */
 export const WINDOW = 128;
@@ -18,6 +19,7 @@ export interface FollowerStoreOptions {
 
 /** The follower's store: logs, projections, undo log and cursor of a step are one transaction. */
 export function createFollowerStore({ db, deployment, onCommitted }: FollowerStoreOptions): FollowerStore {
+  const decode = blockDecoder(deployment);
   return {
     async recentBlocks() {
       const rows = await db.query<{ number: string; hash: Hex }>(
@@ -27,11 +29,8 @@ export function createFollowerStore({ db, deployment, onCommitted }: FollowerSto
       return rows.map(({ number, hash }): BlockRef => ({ number: Number(number), hash }));
     },
     async apply(step: FollowStep) {
-      const changes = await db.transaction(async (query) => {
-        const done =
-          step.type === "rollback"
-            ? await rollback(query, step.to.number)
-            : await write(query, step.blocks, deployment);
+      const changes = await db.transaction(async (query, copy) => {
+        const done = step.type === "rollback" ? await rollback(query, step.to) : await write(query, copy, step, decode);
         await recordChanges(query, step, done, WINDOW);
         return done;
       });
@@ -40,25 +39,43 @@ export function createFollowerStore({ db, deployment, onCommitted }: FollowerSto
   };
 }
 
-async function rollback(query: Query, to: number): Promise<Changes> {
-  const changes = await undoAbove(query, to);
-  await query("DELETE FROM logs WHERE block_number > $1::bigint", [String(to)]);
-  await query("DELETE FROM blocks WHERE number > $1::bigint", [String(to)]);
+/** Throws REORG_TOO_DEEP unless `to` is a stored block: what was above it can then be undone, all of it. */
+async function rollback(query: Query, to: BlockRef): Promise<Changes> {
+  const [kept] = await query<{ hash: Hex }>("SELECT hex(hash) AS hash FROM blocks WHERE number = $1::bigint", [
+    String(to.number),
+  ]);
+  if (kept?.hash !== to.hash) {
+    throw new MarketError("REORG_TOO_DEEP", `Blocks above ${to.number} are gone, but what was before is not kept.`, {
+      hint: "The chain changed deeper than the window. Is this still the same chain? Index it again from the start.",
+    });
+  }
+  const changes = await undoAbove(query, to.number);
+  await query("DELETE FROM logs WHERE block_number > $1::bigint", [String(to.number)]);
+  await query("DELETE FROM blocks WHERE number > $1::bigint", [String(to.number)]);
   return changes;
 }
 
-async function write(query: Query, blocks: readonly FollowedBlock[], deployment: Deployment): Promise<Changes> {
+async function write(query: Query, copy: Copy, { blocks, safe }: BlocksStep, decode: DecodeBlock): Promise<Changes> {
   const rows = createWorkingSet(query);
+  const events = blocks.map(decode);
+  await preload(events.flat(), rows);
+  // A reorganisation that reaches below the window stops everything, so nothing of that is kept but the cursor.
+  const isRecent = ({ number }: BlockRef) => number > safe - WINDOW;
   for (const [i, block] of blocks.entries()) {
-    rows.beginBlock(block.number, blocks.length - i <= WINDOW);
-    for (const event of decodeBlock(deployment, block)) await project(event, rows);
+    rows.beginBlock(block.number, isRecent(block));
+    for (const event of events[i] ?? []) await project(event, rows);
   }
   const changes = await rows.flush();
-  await insertBlocks(query, blocks.slice(-WINDOW));
-  await insertLogs(query, blocks);
+  await insertBlocks(
+    query,
+    blocks.filter((block, i) => isRecent(block) || i === blocks.length - 1),
+  );
+  await insertLogs(copy, blocks);
   await prune(query);
   return changes;
 }
+
+type BlocksStep = Extract<FollowStep, { type: "blocks" }>;
 
 async function insertBlocks(query: Query, blocks: readonly FollowedBlock[]): Promise<void> {
   await query(
@@ -73,31 +90,20 @@ async function insertBlocks(query: Query, blocks: readonly FollowedBlock[]): Pro
   );
 }
 
-async function insertLogs(query: Query, blocks: readonly FollowedBlock[]): Promise<void> {
-  const rows = blocks.flatMap(({ logs, timestamp }) =>
-    logs.map((log) => ({
-      block: log.blockNumber,
-      log: log.logIndex,
-      hash: log.blockHash,
-      timestamp,
-      tx: log.transactionHash,
-      at: log.transactionIndex,
-      address: log.address,
-      topics: `0x${log.topics.map((topic) => topic.slice(2)).join("")}`,
-      data: log.data,
-    })),
-  );
-  if (rows.length === 0) return;
-  await query(
-    `INSERT INTO logs (block_number, log_index, block_hash, timestamp, transaction_hash, transaction_index, address,
-                       topics, data)
-     SELECT block::bigint, log::bigint, unhex(hash), timestamp::bigint, unhex(tx), at::bigint, unhex(address),
-            unhex(topics), unhex(data)
-     FROM json_to_recordset($1::json) AS r(block text, log text, hash text, timestamp text, tx text, at text,
-                                           address text, topics text, data text)`,
-    [toJson(rows)],
-  );
+async function insertLogs(copy: Copy, blocks: readonly FollowedBlock[]): Promise<void> {
+  const lines: string[] = [];
+  for (const { number, timestamp, logs } of blocks) {
+    for (const { logIndex, blockHash, transactionHash, transactionIndex, address, topics, data } of logs) {
+      const joined = copyHex(`0x${topics.map((topic) => topic.slice(2)).join("")}`);
+      const from = [copyHex(transactionHash), transactionIndex, copyHex(address)];
+      lines.push(copyLine([number, logIndex, copyHex(blockHash), timestamp, ...from, joined, copyHex(data)]));
+    }
+  }
+  if (lines.length > 0) await copy(LOGS, lines.join(""));
 }
+
+const LOGS =
+  "logs (block_number, log_index, block_hash, timestamp, transaction_hash, transaction_index, address, topics, data)";
 
 /** What lies below the window can no longer be rolled back. */
 async function prune(query: Query): Promise<void> {

@@ -12,8 +12,11 @@ export interface PostgresServer {
   stop(): Promise<void>;
 }
 
-/** Starts a server on a socket in a folder of its own, or returns undefined where PostgreSQL is not installed. */
-export async function startPostgres(): Promise<PostgresServer | undefined> {
+/**
+ * Starts a server on a socket in a folder of its own, or returns undefined where PostgreSQL is not installed. It forgets
+ * what it has when the machine dies, unless it is to be `durable`.
+ */
+export async function startPostgres({ durable = false } = {}): Promise<PostgresServer | undefined> {
   const bin = await installed();
   if (bin === undefined) return undefined;
   const who = await ids("postgres");
@@ -29,18 +32,26 @@ export async function startPostgres(): Promise<PostgresServer | undefined> {
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
-  const args = ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"];
+  const args = ["-D", data, "-k", folder, "-c", "listen_addresses=", ...(durable ? [] : ["-c", "fsync=off"])];
   const child = spawn(join(bin, "postgres"), args, { ...who, cwd: folder, stdio: "ignore" });
   const exited = once(child, "exit");
-  await eventually("PostgreSQL listens", async () => (await readdir(folder)).includes(".s.PGSQL.5432"), 20_000);
+  const url = `postgres://berth@localhost/postgres?host=${encodeURIComponent(folder)}`;
+  await eventually("PostgreSQL accepts connections", () => answers(bin, folder), 20_000);
   return {
-    url: `postgres://berth@localhost/postgres?host=${encodeURIComponent(folder)}`,
+    url,
     async stop() {
       child.kill("SIGINT");
       await exited;
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+async function answers(bin: string, folder: string): Promise<boolean> {
+  return promisify(execFile)(join(bin, "pg_isready"), ["-h", folder]).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The newest version in Debian's folder. */

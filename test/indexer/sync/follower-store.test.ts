@@ -1,0 +1,106 @@
+import { rm } from "node:fs/promises";
+import type { FollowedBlock, FollowStep, RawLog } from "@berth/chain";
+import { type Address, type Deployment, type Hex, jobMarketAbi } from "@berth/protocol";
+import { expect } from "chai";
+import { encodeAbiParameters, encodeEventTopics } from "viem";
+import type { Database } from "../../../indexer/src/store/database.ts";
+import { migrate } from "../../../indexer/src/store/migrate.ts";
+import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
+import { selectRows } from "../../../indexer/src/store/rows.ts";
+import { acceptances } from "../../../indexer/src/store/tables.ts";
+import { createFollowerStore, WINDOW } from "../../../indexer/src/sync/follower-store.ts";
+import { newDataFolder } from "../support/data-folder.ts";
+
+const account = (digit: number) => `0x${String(digit).repeat(40)}` as Address;
+const [identity, staking, market, operator, what] = [1, 2, 3, 4, 5].map(account) as [
+  Address,
+  Address,
+  Address,
+  Address,
+  Address,
+];
+const deployment: Deployment = { chainId: 31337, fromBlock: 1, identity, staking, market, tokens: [] };
+
+describe("follower store", () => {
+  let folder: string;
+  let db: Database;
+  beforeEach(async () => {
+    folder = await newDataFolder();
+    db = await openPglite(folder);
+    await migrate(db);
+  });
+  afterEach(async () => {
+    await db?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  const store = () => createFollowerStore({ db, deployment, onCommitted: () => {} });
+  const accepted = async () => (await selectRows(db.query, acceptances)).map((row) => row.accepted);
+
+  it("puts back what an event replaced that says everything itself, also when it was read in an earlier step", async () => {
+    const { apply } = store();
+    await apply(blocks([acceptance(10, true)]));
+    await apply(blocks([acceptance(11, false), acceptance(12, false)]));
+    expect(await accepted()).to.deep.equal([false]);
+    await apply({ type: "rollback", to: ref(10) });
+    expect(await accepted()).to.deep.equal([true]);
+  });
+
+  it("writes every byte of a log", async () => {
+    const block = acceptance(10, true);
+    await store().apply(blocks([block]));
+    const [log] = block.logs as [RawLog];
+    expect(
+      await db.query(
+        `SELECT block_number::int AS number, log_index::int AS index, hex(block_hash) AS hash, timestamp::int AS time,
+                hex(transaction_hash) AS tx, transaction_index::int AS at, hex(address) AS address,
+                hex(topics) AS topics, hex(data) AS data FROM logs`,
+      ),
+    ).to.deep.equal([
+      {
+        ...{ number: 10, index: log.logIndex, hash: block.hash, time: block.timestamp, tx: log.transactionHash },
+        ...{ at: log.transactionIndex, address: log.address, data: log.data },
+        topics: `0x${log.topics.map((topic) => topic.slice(2)).join("")}`,
+      },
+    ]);
+  });
+
+  it("refuses to go back to a block whose successors it could not undo, and changes nothing", async () => {
+    const { apply, recentBlocks } = store();
+    const safe = 20 + WINDOW;
+    await apply(blocks([acceptance(10, true), acceptance(20, false)], safe));
+    expect(await recentBlocks()).to.deep.equal([ref(20)]);
+    for (const to of [ref(10), { ...ref(20), hash: hash(99) }]) {
+      const error = await apply({ type: "rollback", to })?.catch((thrown: unknown) => thrown);
+      expect(error).to.include({ code: "REORG_TOO_DEEP" });
+    }
+    expect(await accepted()).to.deep.equal([false]);
+  });
+});
+
+function blocks(list: FollowedBlock[], safe = list.at(-1)?.number ?? 0): FollowStep {
+  return { type: "blocks", blocks: list, head: safe, safe };
+}
+
+function acceptance(number: number, accepted: boolean): FollowedBlock {
+  const topics = encodeEventTopics({ abi: jobMarketAbi, eventName: "AcceptanceSet", args: { operator, what } });
+  const log: RawLog = {
+    address: market,
+    topics: topics as Hex[],
+    data: encodeAbiParameters([{ type: "bool" }], [accepted]),
+    blockNumber: number,
+    blockHash: hash(number),
+    transactionHash: hash(1000 + number),
+    transactionIndex: 3,
+    logIndex: 7,
+  };
+  return { ...ref(number), parentHash: hash(number - 1), timestamp: 1_700_000_000 + number, logs: [log] };
+}
+
+function ref(number: number) {
+  return { number, hash: hash(number) };
+}
+
+function hash(number: number): Hex {
+  return `0x${number.toString(16).padStart(64, "0")}`;
+}
