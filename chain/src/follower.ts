@@ -1,4 +1,4 @@
-import { type Address, type ErrorJson, errorToJson, MarketError } from "@berth/protocol";
+import { type Address, type ErrorJson, errorToJson, type Hex, MarketError } from "@berth/protocol";
 import type { Logger } from "pino";
 import { createBlockReader, type FollowedBlock, readHead, span } from "./block-reader.ts";
 import { isTooLarge, rpcInconsistent, toMarketError } from "./errors.ts";
@@ -43,8 +43,10 @@ export interface FollowOptions {
   log: Logger;
   /** Wait between looks at the head, in milliseconds. */
   pollMs?: number;
-  /** Most blocks in one eth_getLogs. Shrinks when the RPC finds it too much, and grows again. */
+  /** Most blocks in one eth_getLogs. Shrinks when the RPC finds it too much or the logs are many, and grows again. */
   maxRange?: number;
+  /** About how many logs a step of the backfill should have. */
+  logsPerStep?: number;
   /** How many blocks deep a reorganisation may be. */
   windowSize?: number;
   /** Read every header during backfill, which proves that no log is missing. Off: faster, trusts the RPC's ranges. */
@@ -74,6 +76,8 @@ export interface Follower {
 }
 
 const LIVE_BLOCKS_PER_STEP = 32;
+/** Small, as nobody knows yet how many logs there are. */
+const FIRST_RANGE = 200;
 const ANCESTORS_PER_CALL = 16;
 
 /**
@@ -83,6 +87,7 @@ const ANCESTORS_PER_CALL = 16;
 export function followChain(options: FollowOptions): Follower {
   const { rpc, addresses, fromBlock, confirmations, store, onBatch, onHead, signal, log } = options;
   const { pollMs = 1000, maxRange = 2000, windowSize = 128, verifyBackfill = true } = options;
+  const { logsPerStep = 4000 } = options;
   const reader = createBlockReader(rpc, addresses, log);
   const alarm = createAlarm();
   const status: FollowerStatus = {
@@ -97,7 +102,11 @@ export function followChain(options: FollowOptions): Follower {
   /** Known blocks, newest first. */
   let known: BlockRef[] = [];
   let newest: BlockRef | undefined;
-  let range = maxRange;
+  let range = Math.min(maxRange, FIRST_RANGE);
+  /** The RPC found so many blocks too much; forgotten little by little. */
+  let tooLarge = Number.POSITIVE_INFINITY;
+  /** The range after the last one, being read while that one is written. */
+  let ahead: { from: number; after: Hex; blocks: Promise<FollowedBlock[]> } | undefined;
   /** In a row. */
   let failures = 0;
 
@@ -164,7 +173,7 @@ export function followChain(options: FollowOptions): Follower {
     }
     if (status.state !== "following") status.state = "catching-up";
     const far = safe - next >= windowSize;
-    const blocks = far ? await readFar(next, safe - windowSize) : await readNear(next, safe, head);
+    const blocks = far ? await readFarAhead(next, safe - windowSize) : await readNear(next, safe, head);
     return { type: "blocks", blocks, head: head.number, safe };
   }
 
@@ -206,22 +215,46 @@ export function followChain(options: FollowOptions): Follower {
     });
   }
 
-  /** Backfill: one range of logs. */
-  async function readFar(from: number, last: number): Promise<FollowedBlock[]> {
+  /** One range, and the start of the next: the RPC works while the store does. */
+  async function readFarAhead(from: number, last: number): Promise<FollowedBlock[]> {
+    const cursor = known[0];
+    const isNext = ahead !== undefined && ahead.from === from && ahead.after === cursor?.hash;
+    const reading = isNext ? ahead?.blocks : undefined;
+    ahead = undefined;
+    const blocks = await (reading ?? readFar(from, last, cursor));
+    const end = blocks.at(-1);
+    if (end !== undefined && end.number < last) {
+      ahead = { from: end.number + 1, after: end.hash, blocks: readFar(end.number + 1, last, end) };
+      ahead.blocks.catch(() => {}); // seen when it is asked for
+    }
+    return blocks;
+  }
+
+  /** Backfill: one range of logs, of blocks that follow `after`. */
+  async function readFar(from: number, last: number, after: BlockRef | undefined): Promise<FollowedBlock[]> {
     const start = Math.max(from, Math.min(fromBlock, last));
     for (;;) {
       const to = Math.min(last, start + range - 1);
       try {
-        const blocks = await reader.blocksInRange({ from: start, to, verify: verifyBackfill, after: known[0] }, signal);
-        range = Math.min(maxRange, Math.ceil(range * 1.5));
+        const blocks = await reader.blocksInRange({ from: start, to, verify: verifyBackfill, after }, signal);
+        range = nextRange(blocks, to - start + 1);
         return blocks.map((block) => (block.number < fromBlock ? { ...block, logs: [] } : block));
       } catch (error) {
         signal.throwIfAborted();
         if (!isTooLarge(error) || range === 1) throw error;
-        range = Math.max(1, Math.floor(Math.min(range, to - start + 1) / 2));
+        tooLarge = to - start + 1;
+        range = Math.max(1, Math.floor(tooLarge / 2));
         log.debug({ range, err: error }, "range of blocks was too large");
       }
     }
+  }
+
+  /** As many blocks as should have the wanted number of logs, going by the last range; at most twice as many as in that one. */
+  function nextRange(blocks: readonly FollowedBlock[], size: number): number {
+    const logs = blocks.reduce((sum, block) => sum + block.logs.length, 0);
+    const fitting = logs === 0 ? maxRange : Math.ceil((size * logsPerStep) / logs);
+    tooLarge = Math.ceil(tooLarge * 1.05);
+    return Math.max(1, Math.min(maxRange, fitting, size * 2, tooLarge - 1));
   }
 
   /** Near the head: every block, its logs by its hash. */

@@ -1,4 +1,12 @@
-import { connectRpc, decodeLogs, type Follower, type FollowOptions, followChain, type Rpc } from "@berth/chain";
+import {
+  connectRpc,
+  decodeLogs,
+  type Follower,
+  type FollowOptions,
+  type FollowStep,
+  followChain,
+  type Rpc,
+} from "@berth/chain";
 import type { Address, Hex } from "@berth/protocol";
 import { expect } from "chai";
 import { pino } from "pino";
@@ -105,6 +113,35 @@ describe("followChain", () => {
     await expectTruth(store);
     expect(Math.max(...widths)).to.equal(200);
     expect(Math.min(...widths)).to.be.at.most(30);
+  });
+
+  it("reads the next range while the store writes this one, and sizes it by the logs that it found", async () => {
+    for (let i = 0; i < 6; i++) {
+      await ping(20);
+      await mine(100);
+    }
+    const starts: number[] = [];
+    proxy.lie = ({ method, params }) => {
+      const { fromBlock } = (params[0] ?? {}) as { fromBlock?: Hex };
+      if (method === "eth_getLogs" && fromBlock !== undefined) starts.push(Number(fromBlock));
+      return undefined;
+    };
+    const store = followerLog();
+    const ends: number[] = [];
+    const apply = async (step: FollowStep) => {
+      const end = step.type === "blocks" ? (step.blocks.at(-1)?.number ?? 0) : 0;
+      if (step.type === "blocks" && end < step.safe - 128) {
+        ends.push(end);
+        await eventually("the next range is asked for", () => starts.includes(end + 1));
+      }
+      await store.apply(step);
+    };
+    await follow({ ...store, apply }, { logsPerStep: 20 }).synced;
+    await expectTruth(store);
+    expect(starts).to.deep.equal([0, ...ends.map((end) => end + 1)]);
+    expect(ends.map((end, i) => end - (ends[i - 1] ?? -1)).slice(1)).to.satisfy((widths: number[]) =>
+      widths.every((width) => width <= 102),
+    );
   });
 
   it("sees new blocks and keeps the given distance to the head", async () => {
