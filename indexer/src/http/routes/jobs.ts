@@ -90,12 +90,17 @@ export const getJob = route({
 });
 
 async function jobItems(query: Query, rows: readonly JobRow[], view: View) {
-  const ids = toJson(rows.map(({ jobId }) => jobId));
   const those = "WHERE t.job_id IN (SELECT unhex(value) FROM json_array_elements_text($1::json))";
+  const idsOf = (some: readonly JobRow[]) => [toJson(some.map(({ jobId }) => jobId))];
+  // What most jobs do not have is not asked for: a page costs as few statements as it needs.
+  const matched = rows.filter(({ job }) => job !== null);
+  const leased = matched.filter(({ job }) => job?.["mode"] === MODE.lease);
   const [parts, signed, kept] = await Promise.all([
-    selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, [ids], view.table(replicas)),
-    selectRows(query, requests, those, [ids]),
-    selectRows(query, leases, those, [ids], view.table(leases)),
+    matched.length === 0
+      ? []
+      : selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, idsOf(matched), view.table(replicas)),
+    rows.length === 0 ? [] : selectRows(query, requests, those, idsOf(rows)),
+    leased.length === 0 ? [] : selectRows(query, leases, those, idsOf(leased), view.table(leases)),
   ]);
   const serving = await loadRows(query, nodes, uniqueNodes(parts.map(({ operator, index }) => ({ operator, index }))));
   const signedOf = new Map(signed.map((row) => [row.jobId, row]));
