@@ -1,14 +1,5 @@
-import {
-  type Address,
-  depositUp,
-  type Hex,
-  type JobId,
-  type NodeLimits,
-  type NodeUse,
-  type Offer,
-  type Request,
-} from "@berth/protocol";
-import { createTermsClass, type TermsClass } from "./terms-class.ts";
+import type { Address, Hex, JobId, NodeLimits, NodeUse, Offer, Request } from "@berth/protocol";
+import { createOfferIndex, type OfferIndex } from "../match/index/offer-index.ts";
 
 /** An offer whose signature was checked when it came in. */
 export interface BookOffer {
@@ -58,10 +49,8 @@ export interface BookStake {
 /** The book as the engine reads it. Its content decides every answer; the order in which it was filled does not. */
 export interface BookView {
   offers(): Iterable<BookOffer>;
-  /** Offers whose token, verifier and arbiter terms are those of `request`. */
-  sameTerms(request: Request): Iterable<BookOffer>;
-  /** Token units; no offer of the same terms costs less for one replica. Undefined when there is none. */
-  leastDeposit(request: Request): bigint | undefined;
+  /** The offers again, found by what a request asks for. */
+  readonly index: Pick<OfferIndex, "query" | "find" | "take" | "offersOf">;
   node(operator: Address, index: number): BookNode | undefined;
   deactivated(identity: Address): boolean;
   /** Who signs for an identity: its owner, its last one when it was deactivated, itself when that never changed. */
@@ -98,7 +87,6 @@ const NO_STAKE: BookStake = { free: 0n, locked: 0n };
 
 export function createBook(): Book {
   const offers = new Map<Hex, BookOffer>();
-  const classes = new Map<string, TermsClass>();
   const nodes = new Map<string, BookNode>();
   const gone = new Set<Address>();
   const controllers = new Map<Address, Address>();
@@ -107,52 +95,46 @@ export function createBook(): Book {
   const balances = new Map<string, bigint>();
   let paused = false;
   let version = 0;
+  const facts = {
+    node: (operator: Address, index: number) => nodes.get(nodeId(operator, index)),
+    deactivated: (identity: Address) => gone.has(identity),
+    stake: (operator: Address, token: Address) => stakes.get(accountId(operator, token)) ?? NO_STAKE,
+    accepts: (operator: Address) => accepted.get(operator) ?? [],
+  };
+  const index = createOfferIndex(facts, termsKey);
 
   function dropOffer(offerHash: Hex): void {
-    const found = offers.get(offerHash);
-    if (found === undefined) return;
-    offers.delete(offerHash);
-    const key = termsKey(found.offer);
-    const peers = classes.get(key);
-    peers?.drop(offerHash);
-    if (peers?.size === 0) classes.delete(key);
+    if (offers.delete(offerHash)) index.drop(offerHash);
   }
 
   return {
+    ...facts,
+    index,
     offers: () => offers.values(),
-    sameTerms: (request) => classes.get(termsKey(request))?.offers() ?? [],
-    leastDeposit(request) {
-      const floor = classes.get(termsKey(request))?.floor();
-      return floor === undefined ? undefined : depositUp(request, floor);
-    },
-    node: (operator, index) => nodes.get(nodeId(operator, index)),
-    deactivated: (identity) => gone.has(identity),
     controller: (identity) => controllers.get(identity) ?? identity,
-    stake: (operator, token) => stakes.get(accountId(operator, token)) ?? NO_STAKE,
-    accepts: (operator) => accepted.get(operator) ?? [],
     balance: (account, token) => balances.get(accountId(account, token)) ?? 0n,
     putOffer(offer) {
       dropOffer(offer.offerHash);
       offers.set(offer.offerHash, offer);
-      const key = termsKey(offer.offer);
-      const peers = classes.get(key) ?? createTermsClass();
-      peers.put(offer);
-      classes.set(key, peers);
+      index.put(offer);
       version += 1;
     },
     dropOffer,
     has: (offerHash) => offers.has(offerHash),
     putNode(node) {
       nodes.set(nodeId(node.operator, node.index), node);
+      index.nodeChanged(node.operator, node.index);
       version += 1;
     },
-    dropNode(operator, index) {
-      nodes.delete(nodeId(operator, index));
+    dropNode(operator, number) {
+      nodes.delete(nodeId(operator, number));
+      index.nodeChanged(operator, number);
     },
     setDeactivated(identity, deactivated) {
       if (deactivated === gone.has(identity)) return;
       if (deactivated) gone.add(identity);
       else gone.delete(identity);
+      index.operatorChanged(identity);
       version += 1;
     },
     setController(identity, controller) {
@@ -162,6 +144,7 @@ export function createBook(): Book {
     setStake(operator, token, stake) {
       if (stake.free === 0n && stake.locked === 0n) stakes.delete(accountId(operator, token));
       else stakes.set(accountId(operator, token), stake);
+      index.stakeChanged(operator, token);
       version += 1;
     },
     setAccepted(operator, what, isAccepted) {
@@ -169,6 +152,7 @@ export function createBook(): Book {
       if (isAccepted) others.push(what);
       if (others.length === 0) accepted.delete(operator);
       else accepted.set(operator, others);
+      index.operatorChanged(operator);
       version += 1;
     },
     setBalance(account, token, amount) {

@@ -118,11 +118,6 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
   return {
     book,
     async load(now) {
-      const live = "WHERE t.expires_at >= $1::bigint";
-      for (const row of await selectRows(query, offers, live, [String(now)])) {
-        slots.set(row.slot, row.offerHash);
-        book.putOffer(toBookOffer(row));
-      }
       for (const row of await selectRows(query, nodes)) putNode(book, row);
       for (const row of await selectRows(query, acceptances)) {
         book.setAccepted(row.operator, row.what, row.accepted);
@@ -131,6 +126,12 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
       for (const row of await selectRows(query, markets)) book.setPaused(row.paused);
       for (const row of await selectRows(query, balances)) book.setBalance(row.account, row.token, row.amount);
       for (const row of await selectRows(query, identities)) putIdentity(book, row.identity, row);
+      // after what stands behind them, so that each finds its place at once
+      const live = "WHERE t.expires_at >= $1::bigint";
+      for (const row of await selectRows(query, offers, live, [String(now)])) {
+        slots.set(row.slot, row.offerHash);
+        book.putOffer(toBookOffer(row));
+      }
       const unexpired = "WHERE t.open_until >= $1::bigint";
       for (const row of await selectRows(query, requests, unexpired, [String(now)])) {
         signed.set(row.jobId, { ...toSigned(row), ready: true });

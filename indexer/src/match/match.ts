@@ -2,6 +2,10 @@ import { type Address, depositUp, type Hex, type Request, ZERO_ADDRESS } from "@
 import type { BookOffer, BookView, OpenRequest } from "../book/book.ts";
 import { createHolds, type Hold, type Holds } from "../book/holds.ts";
 import { allowedBy, serves } from "./candidates.ts";
+import type { Wanted } from "./index/offer-index.ts";
+
+/** Operators on a request's list at most for their offers to be looked at one by one. */
+const SHORT_LIST = 64;
 
 export interface MatchOptions {
   /** Unix seconds at which the match is expected on chain. */
@@ -39,13 +43,21 @@ export function matchAll(
   holds: Iterable<Hold>,
   options: MatchOptions,
 ): Match[] {
-  const held = createHolds(holds);
+  const taken = [...holds];
+  const held = createHolds(taken);
+  for (const hold of taken) book.index.take(hold, 1);
   const matches: Match[] = [];
-  for (const order of [...orders].sort(byArrival)) {
-    const match = matchOne(book, held, order, options);
-    if (match === undefined) continue;
-    held.add(match.hold);
-    matches.push(match);
+  try {
+    for (const order of [...orders].sort(byArrival)) {
+      const match = matchOne(book, held, order, options);
+      if (match === undefined) continue;
+      held.add(match.hold);
+      book.index.take(match.hold, 1);
+      taken.push(match.hold);
+      matches.push(match);
+    }
+  } finally {
+    for (const hold of taken) book.index.take(hold, -1);
   }
   return matches;
 }
@@ -62,16 +74,9 @@ export function matchOne(
   const allows = allowedBy(order);
   if (allows === undefined) return undefined;
   const budget = budgetOf(book, holds, order);
-  const least = book.leastDeposit(request);
-  if (least === undefined || least * BigInt(request.replicas) > budget) return undefined;
-  const fitting: Priced[] = [];
-  for (const offer of book.sameTerms(request)) {
-    const deposit = depositUp(request, offer.offer);
-    if (deposit > budget || !allows(offer.offer.operator)) continue;
-    if (barred?.(jobId, offer) || !serves(book, holds, request, offer, now)) continue;
-    fitting.push({ offer, deposit });
-  }
-  const chosen = cheapestOfDistinctOperators(fitting, request.replicas);
+  const accepts = (offer: BookOffer) =>
+    allows(offer.offer.operator) && !barred?.(jobId, offer) && serves(book, holds, request, offer, now);
+  const chosen = cheapest(book, order, { count: request.replicas, budget, now, accepts });
   const deposits = chosen.reduce((sum, { deposit }) => sum + deposit, 0n);
   if (chosen.length < request.replicas || deposits > budget) return undefined;
   const price = deposits + request.matcherTip;
@@ -80,6 +85,18 @@ export function matchOne(
   const nodes = offers.map(({ offer }) => ({ operator: offer.operator, index: offer.index }));
   const resources = { cpuMilli, memoryMiB, diskMiB, gpus };
   return { order, offers, price, hold: { jobId, nodes, resources, token, bond, payer, spent: posted ? 0n : price } };
+}
+
+/** The best offers by price and time; the few operators of a short list are asked one by one. */
+function cheapest(book: BookView, { request, operators }: OpenRequest, wanted: Wanted & { now: number }): Priced[] {
+  if (wanted.budget < 0n) return [];
+  const { count, accepts } = wanted;
+  const toPriced = (offer: BookOffer) => ({ offer, deposit: depositUp(request, offer.offer) });
+  if (operators !== null && operators.length <= SHORT_LIST) {
+    const offers = [...new Set(operators)].flatMap((operator) => [...book.index.offersOf(operator)]);
+    return cheapestOfDistinctOperators(offers.filter((offer) => accepts?.(offer)).map(toPriced), count);
+  }
+  return book.index.find(book.index.query(request, wanted.now), wanted).map(({ offer }) => toPriced(offer));
 }
 
 /** May `matcher` match it, by the request's own word? */

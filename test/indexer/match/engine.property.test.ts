@@ -1,4 +1,4 @@
-import { type Address, operatorTree } from "@berth/protocol";
+import { type Address, depositUp, operatorTree } from "@berth/protocol";
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Book, OpenRequest } from "../../../indexer/src/book/book.ts";
@@ -126,35 +126,27 @@ describe("matchOne", () => {
     const book = aBook();
     for (let i = 0; i < 4; i++) put(book, i, i + 1);
     let looks = 0;
-    const watched = {
-      ...book,
-      *sameTerms(request: OpenRequest["request"]) {
-        for (const offer of book.sameTerms(request)) {
-          looks += 1;
-          yield offer;
-        }
-      },
-    };
     const ask = (balance: bigint, replaced = {}, posted = false) => {
       looks = 0;
       const order = anOrder(1, replaced, 1, posted);
       book.setBalance(order.request.payer, TOKEN, balance);
-      const match = matchOne(watched, createHolds(), order, { now: NOW, matcher: MATCHER });
+      const barred = () => {
+        looks += 1;
+        return false;
+      };
+      const match = matchOne(book, createHolds(), order, { now: NOW, matcher: MATCHER, barred });
       return [match === undefined ? "none" : "match", looks];
     };
-    const least = book.leastDeposit(anOrder(1).request) ?? 0n;
-    expect(least).to.be.above(0n);
+    const { request } = anOrder(1);
+    const least = depositUp(request, anOffer());
     expect(ask(0n)).to.deep.equal(["none", 0]);
     expect(ask(least - 1n)).to.deep.equal(["none", 0]);
-    expect(ask(least)).to.deep.equal(["match", 4]);
+    expect(ask(least)).to.deep.equal(["match", 1]);
     expect(ask(least, { matcherTip: 1n })).to.deep.equal(["none", 0]);
-    expect(ask(2n * least - 1n, { replicas: 2 })).to.deep.equal(["none", 0]);
+    expect(ask(2n * least - 1n, { replicas: 2 })[0]).to.equal("none");
+    expect(ask(2n * least, { replicas: 2 })[0]).to.equal("match");
     expect(ask(0n, { maxPrice: least - 1n }, true)).to.deep.equal(["none", 0]);
-    expect(ask(0n, {}, true)).to.deep.equal(["match", 4]);
-    book.dropOffer(`0x${"1".repeat(64)}`);
-    put(book, 0, 5, 0n);
-    for (const seq of [2, 3, 4]) book.dropOffer(`0x${String(seq).repeat(64)}`);
-    expect(book.leastDeposit(anOrder(1).request)).to.equal(least - 5n);
+    expect(ask(0n, {}, true)).to.deep.equal(["match", 1]);
   });
 });
 
