@@ -177,10 +177,11 @@ export function followChain(options: FollowOptions): Follower {
     return { type: "blocks", blocks, head: head.number, safe };
   }
 
-  /** An RPC that is a block behind the one asked before says nothing new. */
+  /** An RPC that is a block behind the one asked before says nothing new; another block as high is news, deep or not. */
   function noteHead(head: BlockHeader, isOtherBranch = false): void {
-    const isHigher = newest === undefined || head.number > newest.number;
-    if (!isHigher && (!isOtherBranch || head.hash === newest?.hash)) return;
+    const isNew = newest === undefined || head.number > newest.number;
+    const isOther = head.hash !== newest?.hash && (isOtherBranch || head.number === newest?.number);
+    if (!isNew && !isOther) return;
     newest = head;
     onHead?.(head);
   }

@@ -178,6 +178,13 @@ describe("followChain", () => {
     await anvil.call("anvil_reorg", [6, []]);
     const { hash } = await head();
     await eventually("the other branch is seen", () => heads.at(-1)?.hash === hash);
+    await anvil.call("anvil_reorg", [
+      1,
+      [[{ from: anvil.accounts[1].address, to: pinger, data: pingData(1), gas: "0x989680" }, 0]],
+    ]);
+    const other = await head();
+    expect(other.hash).to.not.equal(hash);
+    await eventually("a branch above the followed blocks is seen", () => heads.at(-1)?.hash === other.hash);
   });
 
   it("follows a reorganisation of 20 blocks, near the first block too", async () => {
