@@ -106,13 +106,22 @@ export async function createChangeHub(
     while (again && !closed) {
       again = false;
       const changes = (await changesAfter(query, newest, READ)).map(encode);
-      if (closed || changes.length === 0) continue;
+      const [oldest] = changes;
+      if (closed || oldest === undefined) continue;
+      if (oldest.seq !== newest + 1) loseAll(oldest.seq);
       newest = changes.at(-1)?.seq ?? newest;
       recent = [...recent, ...changes].slice(-RECENT);
       const all = Buffer.concat(changes.map(({ bytes }) => bytes));
       for (const listener of live) give(listener, changes, all);
       again ||= changes.length === READ;
     }
+  }
+
+  /** More events were pruned than were read. */
+  function loseAll(first: number): void {
+    recent = [];
+    for (const listener of live) listener.lost(first);
+    live.clear();
   }
 
   async function catchUp(listener: Listener, after: number, over: () => boolean): Promise<void> {
@@ -124,8 +133,10 @@ export async function createChangeHub(
       const page = await pageAfter(at);
       if (over()) return;
       if (page[0]?.seq !== at + 1) return listener.lost(page[0]?.seq ?? newest + 1);
-      give(listener, page);
-      at = page.at(-1)?.seq ?? at;
+      // The tables may have more than was read. That comes to the listener once, when it is read.
+      const known = page.filter(({ seq }) => seq <= newest);
+      give(listener, known);
+      at = known.at(-1)?.seq ?? at;
       if (!(await listener.drained())) return;
     }
   }

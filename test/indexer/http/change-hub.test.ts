@@ -1,0 +1,89 @@
+import { rm } from "node:fs/promises";
+import type { FollowStep } from "@berth/chain";
+import { expect } from "chai";
+import { type ChangeHub, createChangeHub, type Listener } from "../../../indexer/src/http/change-hub.ts";
+import { recordChanges } from "../../../indexer/src/store/changes.ts";
+import type { Database } from "../../../indexer/src/store/database.ts";
+import { migrate } from "../../../indexer/src/store/migrate.ts";
+import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
+import { eventually } from "../../support/eventually.ts";
+import { newDataFolder } from "../support/data-folder.ts";
+import { log } from "../support/running-indexer.ts";
+
+describe("createChangeHub", () => {
+  let folder: string;
+  let db: Database;
+  let hub: ChangeHub;
+  before(async () => {
+    folder = await newDataFolder();
+    db = await openPglite(folder);
+    await migrate(db);
+  });
+  beforeEach(async () => {
+    await record(5);
+    hub = await createChangeHub(db, { log });
+  });
+  afterEach(() => hub?.close());
+  after(async () => {
+    await db?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it("gives a reader who catches up each event once, also those that are stored and not yet read", async () => {
+    const from = hub.newest - 5;
+    await record(5);
+    const reader = newReader();
+    hub.listen(reader, from);
+    await eventually("it has caught up", () => hub.listeners === 1);
+    hub.wake();
+    await eventually("the hub has read everything", () => hub.newest === from + 10);
+    expect(reader.ids).to.deep.equal(numbered(from + 1, 10));
+  });
+
+  it("tells a reader when events that it waited for are not kept any more", async () => {
+    const from = hub.newest;
+    const [reader, behind] = [newReader(), newReader()];
+    hub.listen(reader, from);
+    await record(10);
+    await db.query("DELETE FROM changes WHERE seq <= $1::bigint", [String(from + 8)]);
+    hub.wake();
+    await eventually("the hub has read everything", () => hub.newest === from + 10);
+    expect(reader.lostAt).to.equal(from + 9);
+    expect(reader.ids).to.deep.equal([]);
+    expect(hub.listeners).to.equal(0);
+    hub.listen(behind, from);
+    await eventually("who comes after it is told too", () => behind.lostAt === from + 9);
+  });
+
+  async function record(count: number): Promise<void> {
+    const jobs = new Map(Array.from({ length: count }, (_, i) => [String(i), { state: "posted" }]));
+    const block = { number: 1, hash: "0x01", parentHash: "0x", timestamp: 1 } as const;
+    const step: FollowStep = { type: "blocks", blocks: [{ ...block, logs: [] }], head: 1, safe: 1 };
+    await db.transaction((query) => recordChanges(query, step, { jobs } as never, 128));
+  }
+});
+
+interface Reader extends Listener {
+  ids: number[];
+  lostAt: number | undefined;
+}
+
+function newReader(): Reader {
+  const reader: Reader = {
+    ids: [],
+    lostAt: undefined,
+    wants: () => true,
+    take(bytes) {
+      reader.ids.push(...[...bytes.toString().matchAll(/^id: (\d+)\nevent/gm)].map(([, id]) => Number(id)));
+    },
+    drained: async () => true,
+    lost(first) {
+      reader.lostAt = first;
+    },
+  };
+  return reader;
+}
+
+function numbered(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => first + i);
+}
