@@ -42,7 +42,11 @@ export function explain(
     const { operator } = offer.offer;
     if (allows?.(operator) === false) against.push({ field: "operators", wanted: request.operators, has: operator });
     if (against.length === 0) fitting.push({ offer, deposit: depositUp(request, offer.offer) });
-    for (const misfit of against) byField.set(misfit.field, [...(byField.get(misfit.field) ?? []), misfit]);
+    for (const misfit of against) {
+      const found = byField.get(misfit.field);
+      if (found === undefined) byField.set(misfit.field, [misfit]);
+      else found.push(misfit);
+    }
   }
   const reasons = [...byField].map(([field, found]) => toReason(field, found)).sort(byCount);
   const fits = fitting.length;

@@ -18,7 +18,7 @@ export interface Indexed {
   readonly seq: number;
 }
 
-/** A request in the index' numbers. */
+/** A request in the index' numbers: good until an offer comes or goes. */
 export interface Query {
   request: Request;
   row: RequestRow;
@@ -50,6 +50,8 @@ export interface OfferIndex {
   occupy(indexed: Indexed, request: Request, sign: 1 | -1): void;
   take(hold: Hold, sign: 1 | -1): void;
   readonly looks: number;
+  /** Sets of terms, trees, accounts, stakes and names that are kept: nothing where there is no offer. */
+  readonly kept: number;
 }
 
 interface Entry extends Indexed {
@@ -88,6 +90,7 @@ interface Account {
 
 /** What all offers of a set of market terms have in common, and those open to all and to one requester each. */
 export interface Terms {
+  key: string;
   token: Address;
   verifier: Address;
   arbiter: Address;
@@ -107,6 +110,9 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
   const names = { regions: createNames(), gpuModels: createNames() };
   const accounts: Accounts = { free: new Float64Array(64), staked: new Float64Array(64) };
   let accountCount = 0;
+  const freeAccounts: number[] = [];
+  /** Of trees that are gone. */
+  let pastLooks = 0;
 
   function operatorOf(operator: Address): Operator {
     const known = operators.get(operator);
@@ -140,7 +146,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
     const known = allTerms.get(key);
     if (known !== undefined) return known;
     const { token, verifier, arbiter } = offer;
-    const added: Terms = { token, verifier, arbiter, trees: new Map(), accounts: new Map() };
+    const added: Terms = { key, token, verifier, arbiter, trees: new Map(), accounts: new Map() };
     allTerms.set(key, added);
     return added;
   }
@@ -148,7 +154,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
   function accountOf(terms: Terms, stake: StakeEntry): Account {
     const known = terms.accounts.get(stake.operator);
     if (known !== undefined) return known;
-    const added: Account = { id: accountCount++, terms, shown: -1, entries: new Set() };
+    const added: Account = { id: freeAccounts.pop() ?? accountCount++, terms, shown: -1, entries: new Set() };
     if (added.id >= accounts.free.length) {
       accounts.free = doubled(accounts.free);
       accounts.staked = doubled(accounts.staked);
@@ -230,6 +236,22 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
     entry.tree.drop(entry.id);
     entry.account.entries.delete(entry);
     entry.node.entries.splice(entry.node.entries.indexOf(entry), 1);
+    const { region, gpuModel } = entry.offer.offer;
+    names.regions.drop(region);
+    names.gpuModels.drop(gpuModel);
+    forget(entry);
+  }
+
+  /** Lets go of what no offer needs any more: a signer can make up terms, requesters and tokens without end. */
+  function forget({ tree, account, stake, offer }: Entry): void {
+    const { terms } = account;
+    if (tree.size === 0 && terms.trees.delete(offer.offer.requester)) pastLooks += tree.looks;
+    if (account.entries.size > 0) return;
+    terms.accounts.delete(stake.operator);
+    if (terms.accounts.size === 0) allTerms.delete(terms.key);
+    stake.accounts.splice(stake.accounts.indexOf(account), 1);
+    freeAccounts.push(account.id);
+    if (stake.accounts.length === 0 && stake.held === 0n) operators.get(stake.operator)?.stakes.delete(stake.token);
   }
 
   return {
@@ -297,8 +319,14 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
         holdBond(stakeOf(operator, token), sign === 1 ? bond : -bond);
       }
     },
+    get kept() {
+      let sum = allTerms.size + names.regions.size + names.gpuModels.size;
+      for (const { trees, accounts: all } of allTerms.values()) sum += trees.size + all.size;
+      for (const { stakes } of operators.values()) sum += stakes.size;
+      return sum;
+    },
     get looks() {
-      let sum = 0;
+      let sum = pastLooks;
       for (const { trees } of allTerms.values()) for (const tree of trees.values()) sum += tree.looks;
       return sum;
     },

@@ -31,22 +31,37 @@ export interface RequestRow extends OfferRow {
 export const ANY = -1;
 const UNKNOWN = -2;
 
+/** Numbers of names for as long as an offer has them: anyone can make up new ones. */
 export interface Names {
+  /** One offer more has it. */
   add(name: Hex): number;
+  /** One offer fewer has it. */
+  drop(name: Hex): void;
   /** The number of a name that a request gives. */
   find(name: Hex): number;
+  readonly size: number;
 }
 
 export function createNames(): Names {
-  const numbers = new Map<Hex, number>();
+  const known = new Map<Hex, { number: number; offers: number }>();
+  let last = -1;
   return {
     add(name) {
-      const known = numbers.get(name);
-      if (known !== undefined) return known;
-      numbers.set(name, numbers.size);
-      return numbers.size - 1;
+      const one = known.get(name) ?? { number: ++last, offers: 0 };
+      one.offers += 1;
+      known.set(name, one);
+      return one.number;
     },
-    find: (name) => (name === ZERO_BYTES32 ? ANY : (numbers.get(name) ?? UNKNOWN)),
+    drop(name) {
+      const one = known.get(name);
+      if (one === undefined) return;
+      one.offers -= 1;
+      if (one.offers === 0) known.delete(name);
+    },
+    find: (name) => (name === ZERO_BYTES32 ? ANY : (known.get(name)?.number ?? UNKNOWN)),
+    get size() {
+      return known.size;
+    },
   };
 }
 

@@ -20,6 +20,10 @@ const MAX_SIDE = 0.75;
 /** More than what sums of products of doubles are wrong by. */
 const ERROR = 1e-12;
 
+/** The way of a search, of one at a time in all trees: as deep as a tree can be. */
+const stack = new Int32Array(4096);
+const costs = new Float64Array(4096);
+
 /** What the tree must know of what it holds. */
 export interface TreeItem {
   seq: number;
@@ -93,8 +97,6 @@ export function createTree<T extends TreeItem>(samePrice: (a: T, b: T) => boolea
   const root = newNode(NONE, newBlock());
   let size = 0;
   let looks = 0;
-  const stack = new Int32Array(4096);
-  const costs = new Float64Array(4096);
 
   function newBlock(): number {
     const block = freeBlocks.pop() ?? blocks++;

@@ -70,6 +70,27 @@ describe("the offer index", () => {
     index.take(hold, -1);
     expect(found()).to.deep.equal([1]);
   });
+
+  it("keeps nothing of offers that are gone, whatever a signer makes up", () => {
+    const book = aBook();
+    const { index } = book;
+    const before = index.kept;
+    const word = (i: number) => `0x${i.toString(16).padStart(64, "0")}` as const;
+    const hashes = Array.from({ length: 50 }, (_, i) => {
+      const made = {
+        requester: address(100 + i),
+        arbiterData: word(i),
+        region: word(1000 + i),
+        gpuModel: word(2000 + i),
+      };
+      const offer = anOffer({ operator: address(i % 3), token: i % 2 === 0 ? TOKEN : address(200 + i), ...made });
+      book.putOffer({ offerHash: word(5000 + i), offer, signature: "0x", signer: address(50), seq: i });
+      return word(5000 + i);
+    });
+    expect(index.kept).to.be.above(before + 4 * hashes.length);
+    for (const hash of hashes) book.dropOffer(hash);
+    expect(index.kept).to.equal(before);
+  });
 });
 
 function aFullBook(count: number, random: Random): { book: Book; live: BookOffer[] } {
