@@ -7,6 +7,7 @@ import type { Matcher } from "../match/matcher.ts";
 import type { Database } from "../store/database.ts";
 import type { ChangeHub } from "./change-hub.ts";
 import type { RateLimit } from "./rate-limit.ts";
+import { senderOf } from "./sender.ts";
 import type { Streams } from "./streams.ts";
 import type { Heights } from "./view.ts";
 
@@ -64,7 +65,7 @@ export function handlerOf(definition: Route, context: ApiContext): RequestHandle
   return async (request, response) => {
     const parse = (schema: z.ZodType | undefined, value: unknown, code: string, what: string) =>
       schema === undefined ? undefined : parseWith(schema, value, { code, what });
-    const sender = request.socket.remoteAddress ?? "unknown";
+    const sender = senderOf(request.socket.remoteAddress);
     const posting = definition.method === "post";
     (posting ? context.rateLimit : context.readLimit).take(sender);
     try {
