@@ -45,6 +45,8 @@ export interface LiveBook {
   setOperators(jobId: Hex, operators: readonly Address[]): void;
   /** Requests that can be matched now. */
   openRequests(now: number): OpenRequest[];
+  /** How many those are, without a copy of any. */
+  openCount(now: number): number;
   openRequest(jobId: Hex, now: number): OpenRequest | undefined;
   /** State of the job on chain; null when it is not there, as far as this book follows it. */
   chainState(jobId: Hex): string | null;
@@ -103,16 +105,18 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
     states.delete(jobId);
   }
 
-  function openRequest(jobId: Hex, now: number): OpenRequest | undefined {
+  /** The request of this job, from the chain or as it was signed, if it can be matched now. */
+  function waiting(jobId: Hex, now: number): OpenRequest | SignedRequest | undefined {
     const state = states.get(jobId) ?? null;
     const order = signed.get(jobId);
-    const found =
-      state === "posted"
-        ? withOperators(posted.get(jobId), order)
-        : state === null && order?.ready === true
-          ? { ...order, posted: false }
-          : undefined;
+    const found = state === "posted" ? posted.get(jobId) : state === null && order?.ready === true ? order : undefined;
     return found === undefined || found.request.openUntil < now ? undefined : found;
+  }
+
+  function openRequest(jobId: Hex, now: number): OpenRequest | undefined {
+    const found = waiting(jobId, now);
+    if (found === undefined) return undefined;
+    return "posted" in found ? withOperators(found, signed.get(jobId)) : { ...found, posted: false };
   }
 
   return {
@@ -183,6 +187,12 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
       const ids = new Set([...signed.keys(), ...posted.keys()]);
       return [...ids].map((jobId) => openRequest(jobId, now)).filter((order) => order !== undefined);
     },
+    openCount(now) {
+      let count = 0;
+      for (const jobId of signed.keys()) if (waiting(jobId, now) !== undefined) count++;
+      for (const jobId of posted.keys()) if (!signed.has(jobId) && waiting(jobId, now) !== undefined) count++;
+      return count;
+    },
     openRequest,
     chainState: (jobId) => states.get(jobId) ?? null,
     openOf: open.countOf,
@@ -222,8 +232,8 @@ function toSigned(row: RequestRow): SignedRequest {
 }
 
 /** The chain has a posted request without the list of operators behind its root. */
-function withOperators(order: OpenRequest | undefined, signed: SignedRequest | undefined): OpenRequest | undefined {
-  if (order === undefined || order.request.operators === ZERO_BYTES32) return order;
+function withOperators(order: OpenRequest, signed: SignedRequest | undefined): OpenRequest {
+  if (order.request.operators === ZERO_BYTES32) return order;
   return { ...order, operators: signed?.operators ?? null };
 }
 

@@ -38,7 +38,7 @@ export function createMetrics(context: ApiContext): Metrics {
   gauge("lag_blocks", "Blocks that could be indexed already", () => context.follower.status().lagBlocks);
   gauge("ready", "1 while the tables are as new as the chain", () => Number(context.caughtUp()));
   gauge("book_offers", "Offers in the order book", () => context.live.book.size);
-  gauge("open_requests", "Requests that wait for a match", () => context.live.openRequests(context.now()).length);
+  gauge("open_requests", "Requests that wait for a match", () => context.live.openCount(context.now()));
   gauge("changes_sequence", "Number of the newest event of the change stream", () => context.changes.newest);
   gauge("streams_open", "Readers of the change stream", () => context.streams.open);
   new Counter({

@@ -11,6 +11,7 @@ import { openApiDocument } from "./openapi.ts";
 import { notFound, problemHandler } from "./problem.ts";
 import { type ApiContext, handlerOf } from "./route.ts";
 import { routes } from "./routes/index.ts";
+import { senderOf } from "./sender.ts";
 
 /** Largest body in bytes. An order has about two thousand. */
 const MAX_BODY = 32 * 1024;
@@ -61,13 +62,14 @@ function createApp(context: ApiContext, { log }: { log: Logger }): Express {
   const description = openApiDocument();
   const document = JSON.stringify(description);
   const page = docsPage(description);
-  app.get("/openapi.json", (_, response) => {
+  const limited = limitedBy(context);
+  app.get("/openapi.json", limited, (_, response) => {
     response.type("application/json").send(document);
   });
-  app.get("/docs", (_, response) => {
+  app.get("/docs", limited, (_, response) => {
     response.type("text/html").send(page);
   });
-  app.get("/metrics", async (_, response) => {
+  app.get("/metrics", limited, async (_, response) => {
     response.type("text/plain; version=0.0.4").send(await metrics.text());
   });
   for (const definition of routes) {
@@ -77,6 +79,14 @@ function createApp(context: ApiContext, { log }: { log: Logger }): Express {
   app.use(notFound);
   app.use(problemHandler(log));
   return app;
+}
+
+/** What is no route of the list counts as a question too. */
+function limitedBy({ readLimit }: ApiContext): RequestHandler {
+  return (request, _, next) => {
+    readLimit.take(senderOf(request.socket.remoteAddress));
+    next();
+  };
 }
 
 /** Everything here is public and no cookie counts, so pages of any origin may ask. */

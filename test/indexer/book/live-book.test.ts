@@ -105,6 +105,19 @@ describe("createLiveBook", () => {
     expect(known()).to.deep.equal(listed);
   });
 
+  it("counts the requests that can be matched now, each job once", async () => {
+    const rows = [signed(1), signed(2, { openUntil: NOW + 10 }), signed(3), signed(4)] as const;
+    for (const row of rows.slice(0, 3)) await live.putRequest(row);
+    await change("jobs", job(rows[2], "posted"));
+    await change("jobs", job(rows[3], "posted"));
+    const count = (now: number) => [live.openCount(now), live.openRequests(now).length];
+    expect(count(NOW)).to.deep.equal([4, 4]);
+    expect(count(NOW + 11)).to.deep.equal([3, 3]);
+    await change("jobs", job(rows[0], "cancelled"));
+    await change("jobs", job(rows[3], "matched"));
+    expect(count(NOW)).to.deep.equal([2, 2]);
+  });
+
   it("follows what operators accept, what they have staked, and whether the market takes jobs", async () => {
     const [operator, token] = [account(30), aRequest().token];
     await change("acceptances", { operator, what: token, accepted: true });

@@ -1,5 +1,8 @@
 import { expect } from "chai";
 import { createRateLimit } from "../../../indexer/src/http/rate-limit.ts";
+import type { ApiContext } from "../../../indexer/src/http/route.ts";
+import { startServer } from "../../../indexer/src/http/server.ts";
+import { log } from "../support/running-indexer.ts";
 
 describe("createRateLimit", () => {
   it("gives a burst, then what time brings back; each sender for itself", () => {
@@ -26,4 +29,22 @@ describe("createRateLimit", () => {
       .to.throw()
       .with.property("code", "RATE_LIMITED");
   });
+});
+
+describe("the limit of questions", () => {
+  for (const path of ["/openapi.json", "/docs", "/metrics", "/health"]) {
+    it(`holds for ${path}`, async () => {
+      const readLimit = createRateLimit({ burst: 0, perSecond: 1 }, () => 0);
+      // A refused question needs nothing else.
+      const context = { readLimit } as ApiContext;
+      const server = await startServer({ host: "127.0.0.1", port: 0 }, context, { log });
+      try {
+        const answer = await fetch(`${server.url}${path}`);
+        expect(answer.status).to.equal(429);
+        expect(await answer.json()).to.include({ code: "RATE_LIMITED", retryable: true });
+      } finally {
+        await server.close();
+      }
+    });
+  }
 });

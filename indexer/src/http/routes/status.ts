@@ -39,7 +39,7 @@ export const getStatus = route({
       indexed: cursor?.number ?? null,
       lagBlocks,
       offers: live.book.size,
-      requests: live.openRequests(now()).length,
+      requests: live.openCount(now()),
       paused: live.book.paused,
       matcher: matcher?.address.toLowerCase() ?? null,
       lastError: trouble,
