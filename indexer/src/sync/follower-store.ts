@@ -66,12 +66,10 @@ async function write(query: Query, copy: Copy, { blocks, safe }: BlocksStep, dec
     for (const event of events[i] ?? []) await project(event, rows);
   }
   const changes = await rows.flush();
-  await insertBlocks(
-    query,
-    blocks.filter((block, i) => isRecent(block) || i === blocks.length - 1),
-  );
+  const kept = blocks.filter((block, i) => isRecent(block) || i === blocks.length - 1);
+  await insertBlocks(query, kept);
   await insertLogs(copy, blocks);
-  await prune(query);
+  await (blocks.every(isRecent) ? prune(query) : forgetBelow(query, kept[0]));
   return changes;
 }
 
@@ -107,11 +105,16 @@ const LOGS =
 
 /** What lies below the window can no longer be rolled back. */
 async function prune(query: Query): Promise<void> {
-  const [row] = await query<{ floor: string | null }>(
-    "SELECT number::text AS floor FROM blocks ORDER BY blocks.number DESC OFFSET $1::int LIMIT 1",
-    [WINDOW],
+  const [oldest] = await query<{ number: string }>(
+    "SELECT number::text AS number FROM blocks ORDER BY blocks.number DESC OFFSET $1::int LIMIT 1",
+    [WINDOW - 1],
   );
-  if (row?.floor === undefined || row.floor === null) return;
-  await query("DELETE FROM blocks WHERE number <= $1::bigint", [row.floor]);
-  await query("DELETE FROM undo WHERE block_number <= $1::bigint", [row.floor]);
+  await forgetBelow(query, oldest);
+}
+
+/** A block is known only while all that came after it can be undone. */
+async function forgetBelow(query: Query, oldest: { number: string | number } | undefined): Promise<void> {
+  if (oldest === undefined) return;
+  await query("DELETE FROM blocks WHERE number < $1::bigint", [String(oldest.number)]);
+  await query("DELETE FROM undo WHERE block_number < $1::bigint", [String(oldest.number)]);
 }

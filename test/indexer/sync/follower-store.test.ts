@@ -1,5 +1,12 @@
 import { rm } from "node:fs/promises";
-import type { FollowedBlock, FollowStep, RawLog } from "@berth/chain";
+import {
+  connectRpc,
+  type FollowedBlock,
+  type FollowerStore,
+  type FollowStep,
+  followChain,
+  type RawLog,
+} from "@berth/chain";
 import { type Address, type Deployment, type Hex, jobMarketAbi } from "@berth/protocol";
 import { expect } from "chai";
 import { encodeAbiParameters, encodeEventTopics } from "viem";
@@ -9,7 +16,9 @@ import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
 import { selectRows } from "../../../indexer/src/store/rows.ts";
 import { acceptances } from "../../../indexer/src/store/tables.ts";
 import { createFollowerStore, WINDOW } from "../../../indexer/src/sync/follower-store.ts";
+import { startAnvil } from "../../support/anvil.ts";
 import { newDataFolder } from "../support/data-folder.ts";
+import { log } from "../support/running-indexer.ts";
 
 const account = (digit: number) => `0x${String(digit).repeat(40)}` as Address;
 const [identity, staking, market, operator, what] = [1, 2, 3, 4, 5].map(account) as [
@@ -75,6 +84,79 @@ describe("follower store", () => {
       expect(error).to.include({ code: "REORG_TOO_DEEP" });
     }
     expect(await accepted()).to.deep.equal([false]);
+  });
+
+  it("knows no block below one that it cannot undo: the end of an earlier range, or what it followed before it was away", async () => {
+    const { apply, recentBlocks } = store();
+    const knows = async () => (await recentBlocks()).map(({ number }) => number);
+    const undoable = async () =>
+      (await db.query<{ n: number }>("SELECT DISTINCT block_number::int AS n FROM undo ORDER BY n")).map(({ n }) => n);
+    await apply(blocks([acceptance(10, true), acceptance(11, false)], 12));
+    await apply(blocks([acceptance(20, true)], 20 + WINDOW));
+    expect([await knows(), await undoable()]).to.deep.equal([[20], []]);
+    await apply(blocks([acceptance(30, false)], 30 + WINDOW));
+    expect(await knows()).to.deep.equal([30]);
+
+    const all = async () => [
+      await accepted(),
+      await knows(),
+      await db.query("SELECT * FROM logs ORDER BY block_number"),
+    ];
+    const before = await all();
+    for (const to of [10, 20]) {
+      const error = await apply({ type: "rollback", to: ref(to) })?.catch((thrown: unknown) => thrown);
+      expect(error).to.include({ code: "REORG_TOO_DEEP" });
+    }
+    expect(await all()).to.deep.equal(before);
+
+    await apply(blocks([acceptance(31, true), acceptance(32, false)]));
+    await apply({ type: "rollback", to: ref(30) });
+    expect([await accepted(), await knows(), await undoable()]).to.deep.equal([[false], [30], []]);
+  });
+
+  it("keeps, of a step that reaches into the window, only blocks from the first one on that it can undo", async () => {
+    const { apply, recentBlocks } = store();
+    await apply(blocks([acceptance(5, true)], 5 + WINDOW));
+    await apply(blocks([acceptance(9, false), acceptance(10, true), acceptance(11, false)], 9 + WINDOW));
+    expect(await recentBlocks()).to.deep.equal([ref(11), ref(10)]);
+    await apply({ type: "rollback", to: ref(10) });
+    expect(await accepted()).to.deep.equal([true]);
+  });
+
+  it("stops the follower when the chain changes below a range while it catches up, and again after a restart", async function () {
+    this.timeout(30_000);
+    const anvil = await startAnvil();
+    const stop = new AbortController();
+    try {
+      const rpc = await connectRpc({ urls: [anvil.url], log });
+      const { recentBlocks, apply } = store();
+      const steps: FollowStep[] = [];
+      const changeAfter: FollowerStore = {
+        recentBlocks,
+        async apply(step) {
+          await apply(step);
+          if (steps.push(step) > 3) stop.abort();
+          if (steps.length !== 3) return;
+          await anvil.call("evm_revert", [fork]);
+          await anvil.call("anvil_mine", ["0xfb", "0x7"]);
+        },
+      };
+      const follow = () =>
+        followChain({
+          ...{ rpc, addresses: [market], fromBlock: 1, confirmations: 0, store: changeAfter },
+          ...{ signal: stop.signal, log, pollMs: 5, maxRange: 100, windowSize: WINDOW },
+        }).done.catch((thrown: unknown) => thrown);
+      await anvil.call("anvil_mine", ["0xfa"]); // 250: two ranges and a half
+      const fork = await anvil.call("evm_snapshot");
+      await anvil.call("anvil_mine", ["0xfa"]);
+      expect(await follow()).to.include({ code: "REORG_TOO_DEEP" });
+      expect(await follow()).to.include({ code: "REORG_TOO_DEEP" });
+      expect(steps.map(({ type }) => type)).to.deep.equal(["blocks", "blocks", "blocks"]);
+      expect((await recentBlocks()).map(({ number }) => number)).to.deep.equal([300]);
+    } finally {
+      stop.abort();
+      await anvil.stop();
+    }
   });
 });
 
