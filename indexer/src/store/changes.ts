@@ -6,13 +6,15 @@ import type { Query } from "./database.ts";
 /** Events that are kept, so that a listener who was away can catch up. */
 const KEEP = 50_000;
 const PRUNE_EVERY = 1_000;
+/** What a removed row is about: who took part in it is known no more, so nobody may miss it. */
+export const ABOUT_ANYBODY = "*";
 
 /** One event of the change stream, as it is stored. Sequence numbers have no gaps. */
 export interface Change {
   seq: number;
   /** The table of the row, or `reorg`, or `backfill`. */
   entity: string;
-  /** Accounts and jobs that it is about, separated by blanks. */
+  /** Accounts and jobs that it is about, separated by blanks; ABOUT_ANYBODY for a row that was removed. */
   about: string;
   /** JSON. */
   body: string;
@@ -79,7 +81,8 @@ function rowEvents(changes: Changes, block: { number: number; hash: string }): O
 
 /** By what a listener can ask for it: what its key names, and who takes part. */
 function aboutOf(key: string, row: object | null): string {
-  const { operator, requester, payer } = (row ?? {}) as Record<string, unknown>;
+  if (row === null) return ABOUT_ANYBODY;
+  const { operator, requester, payer } = row as Record<string, unknown>;
   const named = [...key.split("|"), operator, requester, payer];
   return [...new Set(named)].filter((value) => typeof value === "string" && value.startsWith("0x")).join(" ");
 }

@@ -76,6 +76,21 @@ describe("GET /events", () => {
     expect((await indexer.get(`/jobs/${lost}`)).status).to.equal(404);
   });
 
+  it("tells who asked for one account that a reorganisation removed its job", async () => {
+    const requester = await market.account("fay");
+    await market.deposit(requester.address, 1000n);
+    await indexer.caughtUp();
+    const own = await open(`?about=${requester.address}&entity=jobs`);
+    const snapshot = await market.anvil.call("evm_snapshot");
+    const { request } = await market.request(requester, { maxPrice: 1000n });
+    await market.send(requester.address, market.deployment.market, jobMarketAbi, "post", [request, "0x", "0x"]);
+    const key = jobIdOf(market.deployment, request);
+    await own.next(({ data }) => data.key === key && data.row.state === "posted");
+    await market.anvil.call("evm_revert", [snapshot]);
+    await market.anvil.call("anvil_mine", ["0x3"]);
+    await own.next(({ data }) => data.key === key && data.row === null);
+  });
+
   it("tells a reader only of what it asked for, and always of reorganisations", async () => {
     const [dan, eve] = [await market.account("dan"), await market.account("eve")];
     const [ofDan, ofJobs] = [await open(`?about=${dan.address}`), await open("?entity=jobs,reorg")];

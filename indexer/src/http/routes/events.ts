@@ -1,8 +1,9 @@
 import type { ServerResponse } from "node:http";
 import { addressSchema, bytes32Schema, MarketError } from "@berth/protocol";
 import { z } from "zod";
+import { ABOUT_ANYBODY } from "../../store/changes.ts";
 import { projections } from "../../store/tables.ts";
-import type { Listener } from "../change-hub.ts";
+import type { Listener, WireChange } from "../change-hub.ts";
 import { route } from "../route.ts";
 
 /** What may wait for one reader before it counts as too slow. */
@@ -33,10 +34,10 @@ export const streamEvents = route({
       .pipe(z.array(z.enum(entities)))
       .optional()
       .meta({ description: `Only these, separated by commas: ${entities.join(", ")}` }),
-    about: z
-      .union([addressSchema, bytes32Schema])
-      .optional()
-      .meta({ description: "Only what names this account or job; `reorg` and `backfill` always come" }),
+    about: z.union([addressSchema, bytes32Schema]).optional().meta({
+      description:
+        "Only what names this account or job; `reorg`, `backfill` and rows that a reorganisation removed always come",
+    }),
   }),
   headers: z.object({ "last-event-id": seq.optional() }),
   answerType: "text/event-stream",
@@ -54,12 +55,13 @@ export const streamEvents = route({
     const leave = streams.enter(sender);
     if (response.destroyed) return leave();
     const wanted = entity === undefined ? undefined : new Set(entity);
-    const isNotice = (name: string) => name === "reorg" || name === "backfill";
+    const isForAll = (change: WireChange) =>
+      change.entity === "reorg" || change.entity === "backfill" || change.about === ABOUT_ANYBODY;
     const listener: Listener = {
       ...listenerOf(response, streams.dropped),
       wants: (change) =>
         (wanted?.has(change.entity) ?? true) &&
-        (about === undefined || isNotice(change.entity) || change.about.split(" ").includes(about)),
+        (about === undefined || isForAll(change) || change.about.split(" ").includes(about)),
     };
     response.writeHead(200, {
       "content-type": "text/event-stream",
