@@ -50,7 +50,7 @@ export interface BookStake {
 export interface BookView {
   offers(): Iterable<BookOffer>;
   /** The offers again, found by what a request asks for. */
-  readonly index: Pick<OfferIndex, "query" | "find" | "take" | "offersOf">;
+  readonly index: Pick<OfferIndex, "query" | "find" | "take" | "offersOf" | "kept">;
   node(operator: Address, index: number): BookNode | undefined;
   deactivated(identity: Address): boolean;
   /** Who signs for an identity: its owner, its last one when it was deactivated, itself when that never changed. */

@@ -2,7 +2,7 @@ import type { Rpc } from "@berth/chain";
 import { type Deployment, type Hex, MarketError, type Offer, orderToJson } from "@berth/protocol";
 import { orderHashes } from "../intake/order-hash.ts";
 import type { Database } from "../store/database.ts";
-import { type OfferRow, offers, putOffer } from "../store/orders.ts";
+import { type OfferRow, offers, oneAtATime, putOffer } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { type LiveBook, slotOf } from "./live-book.ts";
 import { badSignature, isSignedBy } from "./signatures.ts";
@@ -52,6 +52,7 @@ export async function takeOffer(offer: Offer, signature: Hex, options: TakeOptio
 
   const slot = slotOf(offer);
   const seq = await db.transaction(async (query) => {
+    await oneAtATime(query, `node ${offer.operator} ${offer.index}`);
     const ofNode = await selectRows(query, offers, "WHERE t.operator = unhex($1) AND t.index = $2::bigint", [
       offer.operator,
       String(offer.index),

@@ -9,7 +9,7 @@ import {
   requireSound,
 } from "@berth/protocol";
 import { orderHashes } from "../intake/order-hash.ts";
-import { growRequest, putRequest, type RequestRow, requests } from "../store/orders.ts";
+import { growRequest, oneAtATime, putRequest, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { jobs } from "../store/tables.ts";
 import type { LiveBook } from "./live-book.ts";
@@ -64,6 +64,7 @@ export async function takeRequest(body: SignedBody, options: TakeOptions): Promi
     sources: [...new Set(sources)].slice(0, MAX_SOURCES),
   };
   const seq = await db.transaction(async (query) => {
+    await oneAtATime(query, `payer ${request.payer}`);
     const [known] = await selectRows(query, requests, "WHERE t.job_id = unhex($1)", [jobId]);
     if (known !== undefined) {
       await growRequest(query, jobId, {

@@ -57,6 +57,14 @@ export const tries = table("tries", ["jobId", "attempt"], {
 });
 export type TryRow = Row<typeof tries>;
 
+/**
+ * Until the end of the transaction, nobody else takes an order about `what`: the same order may come twice at once, and what
+ * one has may be counted for both.
+ */
+export async function oneAtATime(query: Query, what: string): Promise<void> {
+  await query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [what]);
+}
+
 /** Stores an offer in place of the one in its slot; returns its place in the order of arrival. */
 export async function putOffer(query: Query, row: Omit<OfferRow, "seq">): Promise<number> {
   await query("DELETE FROM offers WHERE slot = $1", [row.slot]);

@@ -19,8 +19,13 @@ export const seconds = z.coerce
   .min(0)
   .max(2 ** 40);
 export const jobParams = z.strictObject({ jobId: bytes32Schema });
-/** Addresses of gateways: programs will fetch from there. */
+/** Addresses of gateways, in plain characters: programs will fetch from there, and a database keeps them. */
 export const sourcesSchema = z
-  .array(z.url({ protocol: /^https?$/ }).max(512))
+  .array(
+    z
+      .url({ protocol: /^https?$/ })
+      .max(512)
+      .regex(/^[!-~]*$/),
+  )
   .max(8)
   .default([]);
