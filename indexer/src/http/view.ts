@@ -54,7 +54,8 @@ export async function viewOf(
   const height = await heights.heightOf(finality);
   const [row] = await query<{ first: string | null }>("SELECT min(number)::text AS first FROM blocks");
   const first = Number(row?.first ?? 0);
-  if (first > deployment.fromBlock && height < first - 1) {
+  // What the first block that is kept changed itself may not be undone; before the contracts there was nothing to change.
+  if (first >= deployment.fromBlock && height < first) {
     throw new MarketError("FINALITY_UNKNOWN", `The ${finality} block ${height} is deeper than this indexer can show.`, {
       hint: "Ask for finality=latest, and count confirmations from the blocks that the answers name.",
       retryable: true,
