@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect } from "chai";
 import { command, findProgram } from "../../../provider-node/src/engine/command.ts";
+import { quiet } from "../../support/engine.ts";
 import { eventually } from "../../support/eventually.ts";
 
-const signal = AbortSignal.timeout(60_000);
+const { signal } = quiet;
 const module = join(import.meta.dirname, "../../../provider-node/src/engine/command.ts");
 
 describe("command", () => {
