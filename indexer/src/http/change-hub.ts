@@ -14,10 +14,18 @@ export interface WireChange {
 export interface Listener {
   wants(change: WireChange): boolean;
   take(bytes: Buffer): void;
+  /** Some of what was taken has not left yet. */
+  waiting(): boolean;
   /** Resolves when what was taken so far has left; false when the listener is gone. */
   drained(): Promise<boolean>;
   /** What it asked for is no longer kept. */
   lost(first: number): void;
+}
+
+interface Reader {
+  listener: Listener;
+  /** It has gone. */
+  over: boolean;
 }
 
 /** Brings the change stream from the tables to everybody who listens. */
@@ -48,14 +56,14 @@ export async function createChangeHub(
   let { last: newest } = await changeRange(query);
   /** The newest events in order, so that most listeners cost the database nothing. */
   let recent: WireChange[] = [];
-  const live = new Set<Listener>();
+  const live = new Set<Reader>();
   let closed = false;
   let reading = false;
   let again = false;
   let retry: NodeJS.Timeout | undefined;
   const heartbeat = setInterval(() => {
     const bytes = Buffer.from(`id: ${newest}\n\n`);
-    for (const listener of live) listener.take(bytes);
+    for (const { listener } of live) listener.take(bytes);
   }, HEARTBEAT_MS).unref();
 
   return {
@@ -68,14 +76,11 @@ export async function createChangeHub(
     wake,
     first: async () => (await changeRange(query)).first,
     listen(listener, seq) {
-      let over = false;
-      catchUp(listener, seq, () => over || closed).catch((err: unknown) => {
-        log.warn({ err }, "listener could not catch up");
-        listener.lost(newest + 1);
-      });
+      const reader: Reader = { listener, over: false };
+      follow(reader, seq);
       return () => {
-        over = true;
-        live.delete(listener);
+        reader.over = true;
+        live.delete(reader);
       };
     },
     close() {
@@ -111,33 +116,54 @@ export async function createChangeHub(
       if (oldest.seq !== newest + 1) loseAll(oldest.seq);
       newest = changes.at(-1)?.seq ?? newest;
       recent = [...recent, ...changes].slice(-RECENT);
-      const all = Buffer.concat(changes.map(({ bytes }) => bytes));
-      for (const listener of live) give(listener, changes, all);
       again ||= changes.length === READ;
+      for (let from = 0; from < changes.length; from += PAGE) {
+        const more = from + PAGE < changes.length || changes.length === READ;
+        giveAll(changes.slice(from, from + PAGE), more);
+      }
+    }
+  }
+
+  /** Whoever has not taken a page of many goes on at its own pace, so that a large step drops nobody. */
+  function giveAll(page: readonly WireChange[], more: boolean): void {
+    const all = Buffer.concat(page.map(({ bytes }) => bytes));
+    for (const reader of live) {
+      give(reader.listener, page, all);
+      if (!more || !reader.listener.waiting()) continue;
+      live.delete(reader);
+      follow(reader, page.at(-1)?.seq ?? newest);
     }
   }
 
   /** More events were pruned than were read. */
   function loseAll(first: number): void {
     recent = [];
-    for (const listener of live) listener.lost(first);
+    for (const { listener } of live) listener.lost(first);
     live.clear();
   }
 
-  async function catchUp(listener: Listener, after: number, over: () => boolean): Promise<void> {
-    for (let at = after; !over(); ) {
+  function follow(reader: Reader, after: number): void {
+    catchUp(reader, after).catch((err: unknown) => {
+      log.warn({ err }, "listener could not catch up");
+      reader.listener.lost(newest + 1);
+    });
+  }
+
+  async function catchUp(reader: Reader, after: number): Promise<void> {
+    const { listener } = reader;
+    for (let at = after; await listener.drained(); ) {
+      if (reader.over || closed) return;
       if (at >= newest) {
-        live.add(listener);
+        live.add(reader);
         return;
       }
       const page = await pageAfter(at);
-      if (over()) return;
+      if (reader.over || closed) return;
       if (page[0]?.seq !== at + 1) return listener.lost(page[0]?.seq ?? newest + 1);
       // The tables may have more than was read. That comes to the listener once, when it is read.
       const known = page.filter(({ seq }) => seq <= newest);
       give(listener, known);
       at = known.at(-1)?.seq ?? at;
-      if (!(await listener.drained())) return;
     }
   }
 

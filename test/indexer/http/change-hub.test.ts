@@ -55,6 +55,29 @@ describe("createChangeHub", () => {
     await eventually("who comes after it is told too", () => behind.lostAt === from + 9);
   });
 
+  it("lets a reader who is behind take a large step at its own pace, in order", async () => {
+    const from = hub.newest;
+    const [quick, slow] = [newReader(), newReader()];
+    const link = Promise.withResolvers<boolean>();
+    hub.listen(quick, from);
+    hub.listen(slow, from);
+    await eventually("both listen", () => hub.listeners === 2);
+    slow.waiting = () => true;
+    slow.drained = () => link.promise;
+    await record(1_500);
+    hub.wake();
+    await eventually("the quick one has everything", () => quick.ids.length === 1_500);
+    expect(quick.ids).to.deep.equal(numbered(from + 1, 1_500));
+    expect(slow.ids.length).to.be.lessThan(300);
+    await record(1);
+    hub.wake();
+    await eventually("the quick one has what came next", () => quick.ids.length === 1_501);
+    slow.waiting = () => false;
+    link.resolve(true);
+    await eventually("the slow one listens again", () => hub.listeners === 2);
+    expect(slow.ids).to.deep.equal(quick.ids);
+  });
+
   async function record(count: number): Promise<void> {
     const jobs = new Map(Array.from({ length: count }, (_, i) => [String(i), { state: "posted" }]));
     const block = { number: 1, hash: "0x01", parentHash: "0x", timestamp: 1 } as const;
@@ -76,6 +99,7 @@ function newReader(): Reader {
     take(bytes) {
       reader.ids.push(...[...bytes.toString().matchAll(/^id: (\d+)\nevent/gm)].map(([, id]) => Number(id)));
     },
+    waiting: () => false,
     drained: async () => true,
     lost(first) {
       reader.lostAt = first;

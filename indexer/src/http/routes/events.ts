@@ -97,6 +97,7 @@ function listenerOf(response: ServerResponse, onDropped: () => void): Omit<Liste
       }
       response.write(bytes);
     },
+    waiting: () => response.writableLength > 0,
     async drained() {
       if (response.destroyed || response.writableEnded) return false;
       if (!response.writableNeedDrain) return true;
