@@ -100,7 +100,7 @@ describe("berth-node on a machine that fails", function () {
     await node.says(stepFailed(matched.jobId, "ENOSPC"));
     disk.fill();
     await mining(1);
-    expect(await node.exitCode).to.equal(1); // a supervisor starts it again
+    expect([await node.exitCode, await node.ended]).to.deep.equal([1, null]); // a supervisor starts it again
     disk.fill(); // it let go of some room when it closed its journal
     const onFull = await berthNode([...flags, "start"]);
     expect(onFull.code, onFull.stdout + onFull.stderr).to.equal(1);
