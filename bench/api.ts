@@ -8,7 +8,6 @@ import { once } from "node:events";
 import { Agent, get } from "node:http";
 import { connect, type Socket } from "node:net";
 import type { FollowStep } from "@berth/chain";
-import Table from "cli-table3";
 import express from "express";
 import pino from "pino";
 import { createChangeHub } from "../indexer/src/http/change-hub.ts";
@@ -21,6 +20,7 @@ import type { Database } from "../indexer/src/store/database.ts";
 import { migrate } from "../indexer/src/store/migrate.ts";
 import { openPostgres } from "../indexer/src/store/postgres-database.ts";
 import { startPostgres } from "../test/indexer/support/postgres.ts";
+import { createReport, percentile, type Report } from "./lib/report.ts";
 
 const JOBS = 20_000;
 const CONNECTIONS = 32;
@@ -34,15 +34,6 @@ const flag = (name: string, otherwise: number) =>
 const seconds = flag("seconds", 5);
 const readers = flag("readers", 2_000);
 
-interface Row {
-  what: string;
-  value: number;
-  unit: string;
-  reference: number;
-  /** Of the value to the reference. */
-  ratio: number;
-}
-
 if (process.send === undefined) await measure();
 else await serve();
 
@@ -50,25 +41,22 @@ async function measure(): Promise<void> {
   const postgres = await startPostgres();
   if (postgres === undefined) throw new Error("This needs PostgreSQL: apt-get install postgresql");
   const server = fork(import.meta.filename, [postgres.url]);
-  const rows: Row[] = [];
+  const report = createReport("api");
   try {
     const [{ url, bare }] = (await once(server, "message")) as [{ url: string; bare: string }];
     const wanted = flags.filter((one) => !one.startsWith("--"));
-    if (wanted.length === 0 || wanted.includes("pages")) rows.push(...(await benchPages(url, bare)));
-    if (wanted.length === 0 || wanted.includes("stream")) rows.push(...(await benchStream(url, bare, server)));
+    if (wanted.length === 0 || wanted.includes("pages")) await benchPages(url, bare, report);
+    if (wanted.length === 0 || wanted.includes("stream")) await benchStream(url, bare, server, report);
   } finally {
     const exited = once(server, "exit");
     server.disconnect();
     await exited;
     await postgres.stop();
   }
-  const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
-  table.push(...rows.map((one) => [one.what, one.value.toFixed(1), one.unit, one.reference.toFixed(1), one.ratio]));
-  console.log(table.toString());
-  console.log(JSON.stringify({ bench: "api", rows }));
+  report.print();
 }
 
-async function benchPages(url: string, bare: string): Promise<Row[]> {
+async function benchPages(url: string, bare: string, { row }: Report): Promise<void> {
   const [ours, theirs] = [[], []] as [Load[], Load[]];
   for (let round = 0; round < ROUNDS; round++) {
     ours.push(await load(`${url}/jobs?limit=50`));
@@ -76,15 +64,9 @@ async function benchPages(url: string, bare: string): Promise<Row[]> {
   }
   const [page, reference] = [middle(ours), middle(theirs)];
   if (page.bytes !== reference.bytes) throw new Error(`The pages differ: ${page.bytes} and ${reference.bytes} bytes.`);
-  return [
-    rowOf(
-      "50-row page from PostgreSQL; the same bytes from a bare handler",
-      "requests/s",
-      page.perSecond,
-      reference.perSecond,
-    ),
-    rowOf("  p99", "ms", page.p99, reference.p99),
-  ];
+  const what = "50-row page from PostgreSQL; the same bytes from a bare handler";
+  row(what, "requests/s", page.perSecond, reference.perSecond);
+  row("  p99", "ms", page.p99, reference.p99);
 }
 
 interface Load {
@@ -107,7 +89,7 @@ async function load(url: string): Promise<Load> {
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, one));
   agent.destroy();
-  return { perSecond: took.length / ((performance.now() - startedAt) / 1000), p99: quantile(took, 0.99), bytes };
+  return { perSecond: took.length / ((performance.now() - startedAt) / 1000), p99: percentile(took, 0.99), bytes };
 }
 
 function fetched(url: string, agent: Agent): Promise<number> {
@@ -124,18 +106,12 @@ function fetched(url: string, agent: Agent): Promise<number> {
   });
 }
 
-async function benchStream(url: string, bare: string, server: ChildProcess): Promise<Row[]> {
+async function benchStream(url: string, bare: string, server: ChildProcess, { row }: Report): Promise<void> {
   const ours = await fanOut(`${url}/events`, server, "record");
   const theirs = await fanOut(`${bare}/events`, server, "write");
-  return [
-    rowOf(
-      `${readers} readers x ${PER_SECOND} messages/s, commit to reader, p99; bare writes`,
-      "ms",
-      ours.p99,
-      theirs.p99,
-    ),
-    rowOf("  p50", "ms", ours.p50, theirs.p50),
-  ];
+  const what = `${readers} readers x ${PER_SECOND} messages/s, commit to reader, p99; bare writes`;
+  row(what, "ms", ours.p99, theirs.p99);
+  row("  p50", "ms", ours.p50, theirs.p50);
 }
 
 /** Each message carries when it was made; every reader must get every one. */
@@ -169,7 +145,7 @@ async function fanOut(url: string, server: ChildProcess, how: string) {
   while (got < all && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
   for (const socket of sockets) socket.destroy();
   if (got !== all) throw new Error(`${all - got} of ${all} messages were lost.`);
-  return { p50: quantile(took, 0.5), p99: quantile(took, 0.99) };
+  return { p50: percentile(took, 0.5), p99: percentile(took, 0.99) };
 }
 
 async function serve(): Promise<void> {
@@ -250,14 +226,6 @@ async function fill(db: Database): Promise<void> {
   await db.query("ANALYZE");
 }
 
-function rowOf(what: string, unit: string, value: number, reference: number): Row {
-  return { what, value, unit, reference, ratio: Number((value / reference).toFixed(3)) };
-}
-
 function middle(loads: Load[]): Load {
   return loads.toSorted((a, b) => a.perSecond - b.perSecond)[Math.floor(loads.length / 2)] as Load;
-}
-
-function quantile(values: number[], q: number): number {
-  return values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
 }

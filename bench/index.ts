@@ -13,7 +13,6 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { connectRpc, type Follower, followChain } from "@berth/chain";
 import { jobIdOf } from "@berth/protocol";
-import Table from "cli-table3";
 import pino from "pino";
 import type { Database } from "../indexer/src/store/database.ts";
 import { migrate } from "../indexer/src/store/migrate.ts";
@@ -23,26 +22,19 @@ import { createFollowerStore, WINDOW } from "../indexer/src/sync/follower-store.
 import { startBulk } from "../test/indexer/support/bulk.ts";
 import { startMarket } from "../test/indexer/support/market.ts";
 import { startPostgres } from "../test/indexer/support/postgres.ts";
+import { createReport, median, percentile, timed } from "./lib/report.ts";
 
 /** Blocks in one request of the reference. */
 const RANGE = 100;
 const SAMPLES = 60;
 const MAIN = join(import.meta.dirname, "..", "indexer", "src", "main.ts");
 
-interface Row {
-  what: string;
-  value: number;
-  unit: "events/s" | "ms";
-  /** What it is held against: the reference of this run, or the aim. */
-  reference: number;
-  ratio: number;
-}
-
 const { values: flags, positionals: wanted } = parseArgs({
   allowPositionals: true,
   options: { jobs: { type: "string", default: "6000" }, rounds: { type: "string", default: "3" } },
 });
-const rows: Row[] = [];
+const report = createReport("index");
+const { row } = report;
 const sections = { backfill: benchBackfill, live: benchLive, reorg: benchReorg, recovery: benchRecovery };
 const log = pino({ level: process.env["LOG_LEVEL"] ?? "silent" });
 const work = mkdtempSync(join(tmpdir(), "berth-bench-index-"));
@@ -59,10 +51,7 @@ try {
   await market.stop();
   rmSync(work, { recursive: true, force: true });
 }
-const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
-table.push(...rows.map((one) => [one.what, fixed(one.value), one.unit, fixed(one.reference), one.ratio.toFixed(2)]));
-console.log(table.toString());
-console.log(JSON.stringify({ bench: "index", rows }));
+report.print();
 process.exit(0);
 
 async function benchBackfill(): Promise<void> {
@@ -273,27 +262,4 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 
 function hex(value: number): string {
   return `0x${value.toString(16)}`;
-}
-
-async function timed(run: () => unknown): Promise<number> {
-  const startedAt = performance.now();
-  await run();
-  return performance.now() - startedAt;
-}
-
-function row(what: string, unit: Row["unit"], value: number, reference: number): void {
-  rows.push({ what, value, unit, reference, ratio: Number((value / reference).toFixed(3)) });
-  console.error(`${what}: ${fixed(value)} ${unit}, reference ${fixed(reference)}`);
-}
-
-function median(values: number[]): number {
-  return percentile(values, 0.5);
-}
-
-function percentile(values: number[], share: number): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
-}
-
-function fixed(value: number): string {
-  return value.toFixed(value < 10 ? 2 : 0);
 }

@@ -6,12 +6,12 @@
 
 import { parseArgs } from "node:util";
 import { type Hex, type Offer, offerTypedData } from "@berth/protocol";
-import Table from "cli-table3";
 import { hashTypedData, hexToBytes, keccak256, recoverTypedDataAddress, toHex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { orderHashes } from "../indexer/src/intake/order-hash.ts";
 import { recoverNatively, recoverPortably, signerOf } from "../indexer/src/intake/recover.ts";
 import { anOffer } from "../test/support/orders.ts";
+import { createReport, median } from "./lib/report.ts";
 
 const AIM = 8000;
 /** What is slow verifies every so many-th offer only. */
@@ -28,15 +28,6 @@ interface Signed {
   rs: Uint8Array;
   recovery: number;
 }
-interface Row {
-  what: string;
-  value: number;
-  unit: "per s";
-  reference: number;
-  /** Of the value to the reference. */
-  ratio: number;
-}
-
 const { values: flags } = parseArgs({
   options: {
     offers: { type: "string", default: "400" },
@@ -64,17 +55,13 @@ for (let round = 0; round < Number(flags.rounds); round++) {
   for (const [way, measure] of Object.entries(ways)) speeds[way as keyof typeof ways].push(await measure());
 }
 const [own, viem] = [median(speeds.own), median(speeds.viem)];
-const rows: Row[] = [
-  row("signed offers verified, against the aim", own, AIM),
-  row("the same against viem", own, viem),
-  row("the same against bare recovery of known hashes", own, median(speeds.bare)),
-  row("the same where libsecp256k1 comes not compiled, against viem", median(speeds.portable), viem),
-  row("offers hashed (EIP-712), against the aim", median(speeds.hashing), AIM),
-];
-const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
-table.push(...rows.map((one) => [one.what, one.value, one.unit, one.reference, one.ratio.toFixed(2)]));
-console.log(table.toString());
-console.log(JSON.stringify({ bench: "intake", seed: Number(flags.seed), native: recoverNatively !== undefined, rows }));
+const report = createReport("intake");
+report.row("signed offers verified, against the aim", "per s", own, AIM);
+report.row("the same against viem", "per s", own, viem);
+report.row("the same against bare recovery of known hashes", "per s", own, median(speeds.bare));
+report.row("the same where libsecp256k1 comes not compiled, against viem", "per s", median(speeds.portable), viem);
+report.row("offers hashed (EIP-712), against the aim", "per s", median(speeds.hashing), AIM);
+report.print({ seed: Number(flags.seed), native: recoverNatively !== undefined });
 
 async function signOffers(count: number, seed: number): Promise<Signed[]> {
   let drawn = 0;
@@ -109,12 +96,4 @@ async function speed(
     seconds = (user + system) / 1e6;
   }
   return done / seconds;
-}
-
-function row(what: string, value: number, against: number): Row {
-  return { what, value: Math.round(value), unit: "per s", reference: Math.round(against), ratio: value / against };
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }

@@ -4,11 +4,11 @@
 // which must find the same offers. Offers and requests are skewed as a market's (test/indexer/support/crowds.ts).
 // The aims: 800k, 300k, 150k steps/s at 1k, 100k, 1M offers; at 1M 1,000 x the plain scan, p99 50 µs, 30k gangs of 8 per second.
 
-import Table from "cli-table3";
 import { createBook } from "../indexer/src/book/book.ts";
 import type { Indexed, OfferIndex, Query } from "../indexer/src/match/index/offer-index.ts";
 import { type Request, textToBytes32 } from "../protocol/src/index.ts";
 import { aCrowd, aWish, randomOf, settle } from "../test/indexer/support/crowds.ts";
+import { createReport, median } from "./lib/report.ts";
 
 const ROUNDS = 3;
 const ROUND_MS = 1500;
@@ -18,16 +18,8 @@ const NOW = 1_000_000;
 const BUDGET = 10n ** 30n;
 const GANG = 8;
 
-interface Row {
-  what: string;
-  value: number;
-  unit: "per s" | "µs" | "x" | "s";
-  reference: number;
-  /** Of the value to the reference. */
-  ratio: number;
-}
-
-const rows: Row[] = [];
+const report = createReport("match");
+const { row } = report;
 const flags = process.argv.slice(2);
 const seed = Number(flags.find((flag) => flag.startsWith("--seed="))?.slice(7) ?? 1);
 const asked = flags.filter((flag) => /^\d+$/.test(flag)).map(Number);
@@ -40,10 +32,7 @@ for (const [i, size] of sizes.entries()) {
   const growth = (perStep.get(size) ?? 0) / (perStep.get(before) ?? 1);
   row(`time per match from ${named(before)} to ${named(size)} offers`, "x", growth, 2.5);
 }
-const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
-table.push(...rows.map((one) => [one.what, fixed(one.value), one.unit, fixed(one.reference), one.ratio.toFixed(2)]));
-console.log(table.toString());
-console.log(JSON.stringify({ bench: "match", seed, rows }));
+report.print({ seed });
 
 function benchSize(size: number): void {
   const random = randomOf(seed);
@@ -128,7 +117,7 @@ function benchSize(size: number): void {
   perStep.set(size, 1e6 / rate);
   const p99 = took[Math.floor(took.length * 0.99)] as number;
   const aims: Record<number, number> = { 1000: 800_000, 100000: 300_000, 1000000: 150_000 };
-  row(`${named(size)} offers: match, take, give back`, "per s", rate, aims[size] ?? 500_000);
+  row(`${named(size)} offers: match, take, give back`, "per s", rate, aims[size]);
   row(`${named(size)} offers: the same against the plain scan`, "x", rate / scanRate, 1000);
   row(`${named(size)} offers: one match, p50`, "µs", took[took.length >> 1] as number, 50);
   row(`${named(size)} offers: one match, p99`, "µs", p99, 50);
@@ -138,7 +127,7 @@ function benchSize(size: number): void {
     gangRate,
     30_000,
   );
-  row(`${named(size)} offers: the book filled`, "s", loadedMs / 1000, loadedMs / 1000);
+  row(`${named(size)} offers: the book filled`, "s", loadedMs / 1000);
   console.error(
     `${named(size)}: matched ${matched} of ${steps}, ${looks.toFixed(0)} looks, plain ${scanRate.toFixed(1)}/s`,
   );
@@ -215,18 +204,6 @@ function plainScan(all: readonly Plain[], request: Request): number {
   return best;
 }
 
-function row(what: string, unit: Row["unit"], value: number, reference: number): void {
-  rows.push({ what, value, unit, reference, ratio: value / reference });
-}
-
 function named(size: number): string {
   return size >= 1e6 ? `${size / 1e6}M` : `${size / 1000}k`;
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] as number;
-}
-
-function fixed(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }

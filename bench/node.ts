@@ -9,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ContentStore, openEmbeddedStore } from "@berth/content";
-import Table from "cli-table3";
 import { importer, type WritableStorage } from "ipfs-unixfs-importer";
 import type { CID } from "multiformats/cid";
 import pino from "pino";
@@ -23,32 +22,22 @@ import { berthNode, type NodeProcess, startNode } from "../test/provider-node/da
 import { registerNode } from "../test/provider-node/daemon/registered-node.ts";
 import { eventually } from "../test/support/eventually.ts";
 import { busyboxImage } from "../test/support/images.ts";
+import { createReport, median, timed } from "./lib/report.ts";
 
 const MIB = 2 ** 20;
 const JOBS = 8;
 const PAST_JOBS = 1000;
 const ROUNDS = 5;
 
-interface Row {
-  what: string;
-  value: number;
-  unit: "ms" | "jobs/s" | "MiB/s" | "MiB";
-  reference: number;
-  /** Of the value to the reference. */
-  ratio: number;
-}
-
-const rows: Row[] = [];
+const report = createReport("node");
+const { row } = report;
 const sections = { jobs: benchJobs, publish: benchPublish, recovery: benchRecovery };
 const wanted = process.argv.slice(2);
 const context = { signal: AbortSignal.timeout(900_000), log: pino({ level: "silent" }) };
 for (const [name, run] of Object.entries(sections)) {
   if (wanted.length === 0 || wanted.includes(name)) await run();
 }
-const table = new Table({ head: ["what", "value", "unit", "reference", "ratio"], style: { head: [], border: [] } });
-table.push(...rows.map((one) => [one.what, fixed(one.value), one.unit, fixed(one.reference), one.ratio.toFixed(2)]));
-console.log(table.toString());
-console.log(JSON.stringify({ bench: "node", rows }));
+report.print();
 process.exit(0);
 
 /** Jobs that do nothing: what is left is what the node costs. */
@@ -249,25 +238,7 @@ function copyPast(dataDir: string): void {
   db.close();
 }
 
-async function timed(work: () => unknown): Promise<number> {
-  const startedAt = performance.now();
-  await work();
-  return performance.now() - startedAt;
-}
-
 /** Resident memory of a process, in MiB. */
 function memoryOf(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
-}
-
-function row(what: string, unit: Row["unit"], value: number, reference: number): void {
-  rows.push({ what, value, unit, reference, ratio: Number((value / reference).toFixed(3)) });
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function fixed(value: number): string {
-  return value.toFixed(value < 10 ? 2 : 0);
 }
