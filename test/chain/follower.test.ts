@@ -418,7 +418,8 @@ describe("followChain", () => {
       expect(new Set(store.logs()).size, `seed ${seed}`).to.equal(store.logs().length);
       expect(store.logs().length).to.be.greaterThan(50);
     } catch (error) {
-      throw new Error(`seed ${seed}: ${JSON.stringify(follower?.status())}`, { cause: error });
+      const what = error instanceof Error ? error.message : String(error);
+      throw new Error(`seed ${seed}: ${what}; ${JSON.stringify(follower?.status())}`, { cause: error });
     }
   });
 });

@@ -15,7 +15,8 @@ export interface SmallDisk {
 export async function mountSmallDisk(mountPoint: string, image: string, mebibytes: number): Promise<SmallDisk> {
   mkdirSync(mountPoint, { recursive: true });
   await execa("truncate", ["-s", `${mebibytes}M`, image]);
-  await execa("mkfs.ext4", ["-q", "-F", "-m", "0", image]);
+  // Blocks of a page, as of any disk above 512 MiB: with smaller ones SQLite's shared memory has holes, and ends its process.
+  await execa("mkfs.ext4", ["-q", "-F", "-m", "0", "-b", "4096", image]);
   await execa("mount", ["-o", "loop", image, mountPoint]);
   const ballast = join(mountPoint, "ballast");
   return {

@@ -5,6 +5,7 @@ import { command } from "../../../provider-node/src/engine/command.ts";
 import { createPodmanEngine } from "../../../provider-node/src/engine/podman.ts";
 import { openPodmanStore } from "../../../provider-node/src/engine/podman-store.ts";
 import { type EngineBench, openEngineBench, type PodmanBench, quiet } from "../../support/engine.ts";
+import { eventually } from "../../support/eventually.ts";
 import { demoImage } from "../../support/images.ts";
 import { engineConformance } from "./conformance.ts";
 
@@ -113,10 +114,11 @@ describe("podman engine", function () {
     const giveUp = new AbortController();
     const attached = ["attach", "--no-stdin", spec.name];
     const waiting = bench.store.runLocked(lock, attached, { signal: giveUp.signal });
+    const isHeld = async () => (await command("flock", ["--nonblock", lock, "true"], quiet)).exitCode === 1;
+    await eventually("podman has the lock", isHeld);
     const reason = new Error("no more time");
     giveUp.abort(reason);
     expect(await waiting.catch((thrown: unknown) => thrown)).to.equal(reason);
-    const isHeld = async () => (await command("flock", ["--nonblock", lock, "true"], quiet)).exitCode === 1;
     expect(await isHeld()).to.equal(true);
     await bench.engine.kill(spec.name, quiet);
     await bench.store.settle(lock, quiet);
