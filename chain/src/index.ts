@@ -3,7 +3,7 @@ export { readHead, readHeader } from "./block-reader.ts";
 export type { RpcCall, RpcOutcome } from "./endpoint.ts";
 export { type ErrorContext, rpcInconsistent, rpcUnavailable, toMarketError } from "./errors.ts";
 export { type DecodedLog, decodeLogs } from "./events.ts";
-export { DEFAULT_FEE_POLICY, type FeePolicy } from "./fees.ts";
+export { currentFees, DEFAULT_FEE_POLICY, type FeePolicy } from "./fees.ts";
 export {
   type Follower,
   type FollowerStatus,

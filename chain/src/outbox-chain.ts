@@ -68,6 +68,7 @@ export async function preflight(
   block: "latest" | "pending" | Hex,
   abi: Abi | undefined,
   signal: AbortSignal,
+  check?: (entry: OutboxEntry, answer: Hex) => void,
 ): Promise<bigint> {
   const { from, to, data, value, gasLimit } = entry;
   const call = {
@@ -79,7 +80,8 @@ export async function preflight(
   };
   try {
     if (gasLimit !== null) {
-      await rpc.request("eth_call", [call, block], { signal });
+      const answer = await rpc.request("eth_call", [call, block], { signal });
+      check?.(entry, hex(answer, "answer of a call"));
       return gasLimit;
     }
     const gas = bigQuantity(await rpc.request("eth_estimateGas", [call, block], { signal }), "gas estimate");

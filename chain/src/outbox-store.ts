@@ -32,6 +32,8 @@ export interface OutboxEntry {
   /** wei */
   value: bigint;
   gasLimit: bigint | null;
+  /** wei that its gas may cost, where that is bounded */
+  maxGasCost?: bigint;
   state: OutboxState;
   /** Of the attempts that may still be mined; null until signed. */
   nonce: number | null;
@@ -75,6 +77,7 @@ export function decodeEntry(text: string): OutboxEntry {
     ...stored,
     value: BigInt(stored.value),
     gasLimit: stored.gasLimit === null ? null : BigInt(stored.gasLimit),
+    ...(stored.maxGasCost === undefined ? {} : { maxGasCost: BigInt(stored.maxGasCost) }),
     gasCost: BigInt(stored.gasCost),
     attempts: stored.attempts.map((attempt) => ({
       ...attempt,

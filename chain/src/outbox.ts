@@ -37,6 +37,8 @@ export interface OutboxOptions {
   pollMs?: number;
   /** When there is no money for gas or no budget left: `wait` until there is, or `fail` the entry. */
   onBlocked?: "wait" | "fail";
+  /** Throws what speaks against what a call with a gas limit answered when it was tried, just before it is signed. */
+  check?: (entry: OutboxEntry, answer: Hex) => void;
   onChange?: (entry: OutboxEntry, before: OutboxState) => void;
 }
 
@@ -49,6 +51,8 @@ export interface Transaction {
   value?: bigint;
   /** Without it, the estimate plus a fifth. */
   gasLimit?: bigint;
+  /** wei; fails with `GAS_COST_EXCEEDED` rather than be signed at a higher cost, and is never bumped beyond it. */
+  maxGasCost?: bigint;
 }
 
 export interface Outbox {
@@ -73,7 +77,7 @@ const MAX_HISTORY = 64;
  * One outbox per account at a time.
  */
 export function createOutbox(options: OutboxOptions): Outbox {
-  const { rpc, account, chainId, store, log, signal, dailyGasBudget, abi, onChange } = options;
+  const { rpc, account, chainId, store, log, signal, dailyGasBudget, abi, check, onChange } = options;
   const isUrgent = options.isUrgent ?? (() => false);
   const { confirmations = 5, pollMs = 1000, onBlocked = "wait" } = options;
   const policy: FeePolicy = { ...DEFAULT_FEE_POLICY, ...options.feePolicy };
@@ -107,7 +111,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
   );
 
   return {
-    async enqueue({ key, to, data, value = 0n, gasLimit }) {
+    async enqueue({ key, to, data, value = 0n, gasLimit, maxGasCost }) {
       if (stopped !== undefined) throw stopped;
       const entry = await store.insertIfAbsent({
         key,
@@ -117,6 +121,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
         data,
         value,
         gasLimit: gasLimit ?? null,
+        ...(maxGasCost === undefined ? {} : { maxGasCost }),
         state: "queued",
         nonce: null,
         attempts: [],
@@ -271,7 +276,8 @@ export function createOutbox(options: OutboxOptions): Outbox {
     }
     const fees = bumpedFees(last, fresh, policy);
     const extra = fees === undefined ? 0n : last.gas * (fees.maxFeePerGas - last.maxFeePerGas);
-    if (fees === undefined || (await overBudget(first, extra))) {
+    const tooDear = fees !== undefined && isTooDear(first, last.gas * fees.maxFeePerGas);
+    if (fees === undefined || tooDear || (await overBudget(first, extra))) {
       nextInLine.name = "";
       log.warn({ key: first.key, fee: String(last.maxFeePerGas) }, "transaction is stuck and the fee limit is reached");
       return;
@@ -322,9 +328,10 @@ export function createOutbox(options: OutboxOptions): Outbox {
       const waitsFor = deferred.get(entry.key);
       if (waitsFor !== undefined && inFlight.some((e) => (e.nonce as number) <= waitsFor)) continue;
       try {
-        const gas = await preflight(rpc, entry, inFlight.length > 0 ? "pending" : "latest", abi, signal);
+        const gas = await preflight(rpc, entry, inFlight.length > 0 ? "pending" : "latest", abi, signal, check);
         fees ??= await currentFees(rpc, head, policy, signal);
         const gasCost = gas * fees.maxFeePerGas;
+        if (isTooDear(entry, gasCost)) throw costsTooMuch(entry.maxGasCost as bigint, gasCost);
         if (view.balance < reserved + gasCost + entry.value) throw noFunds(account.address, gasCost + entry.value);
         if (await overBudget(entry, gasCost)) throw noBudget(dailyGasBudget as bigint);
         const attempt = await signAttempt(account, entry, next, gas, fees);
@@ -363,6 +370,8 @@ export function createOutbox(options: OutboxOptions): Outbox {
       }
       deferred.delete(entry.key);
       await save({ ...entry, state: "reverted", error: errorToJson(error) }, entry);
+    } else if (error.code === "GAS_COST_EXCEEDED") {
+      await save({ ...entry, state: "failed", error: errorToJson(error) }, entry);
     } else if (error.code === "INSUFFICIENT_GAS_FUNDS" || error.code === "GAS_BUDGET_EXCEEDED") {
       const state = onBlocked === "fail" ? "failed" : "queued";
       if (state !== entry.state || entry.error?.code !== error.code) {
@@ -498,6 +507,17 @@ function noFunds(account: Address, needed: bigint): MarketError {
       retryable: true,
     },
   );
+}
+
+function isTooDear({ maxGasCost }: OutboxEntry, gasCost: bigint): boolean {
+  return maxGasCost !== undefined && gasCost > maxGasCost;
+}
+
+function costsTooMuch(most: bigint, gasCost: bigint): MarketError {
+  return new MarketError("GAS_COST_EXCEEDED", `It would cost ${gasCost} wei of gas, and may cost ${most}.`, {
+    hint: "Wait until gas is cheaper, or allow more.",
+    retryable: true,
+  });
 }
 
 function noBudget(budget: bigint): MarketError {

@@ -10,7 +10,7 @@ import {
   type Rpc,
   sqliteOutboxStore,
 } from "@berth/chain";
-import type { Address, Hex } from "@berth/protocol";
+import { type Address, type Hex, MarketError } from "@berth/protocol";
 import { expect } from "chai";
 import { pino } from "pino";
 import { encodeFunctionData, parseEther } from "viem";
@@ -342,6 +342,53 @@ describe("createOutbox", () => {
     await second.enqueue({ key: "b", to: pinger, data: pingData(1) });
     expect(await failure(second.wait("b"))).to.include({ code: "GAS_BUDGET_EXCEEDED" });
     expect(await count()).to.equal(1);
+  });
+
+  it("does not sign what would cost more than it may", async () => {
+    const outbox = outboxOn(memoryOutboxStore(), { confirmations: 0 });
+    const few = { to: pinger, data: pingData(1), gasLimit: 100_000n, maxGasCost: 100_000n };
+    await outbox.enqueue({ key: "a", ...few });
+    expect(await failure(outbox.wait("a"))).to.include({ code: "GAS_COST_EXCEEDED" });
+    await outbox.enqueue({ key: "b", ...few, maxGasCost: 10n ** 18n });
+    await outbox.wait("b");
+    expect([await used(), await count()]).to.deep.equal([1, 1]);
+  });
+
+  for (const [name, makeStore] of stores) {
+    it(`never raises a fee beyond what a transaction may cost, also after a restart (${name} store)`, async () => {
+      await anvil.call("evm_setAutomine", [false]);
+      const store = makeStore();
+      const feePolicy = { stuckMs: 5 };
+      const maxGasCost = 100_000n * 4n * 10n ** 9n;
+      const first = outboxOn(store, { feePolicy });
+      await first.enqueue({ key: "a", to: pinger, data: pingData(1), gasLimit: 100_000n, maxGasCost });
+      await eventually("versions", async () => ((await store.get("a"))?.attempts.length ?? 0) > 1);
+      stop.abort();
+      await first.done;
+      stop = new AbortController();
+      outboxOn(store, { feePolicy });
+      const looks = () => proxy.calls.filter((method) => method === "eth_maxPriorityFeePerGas").length;
+      const before = looks();
+      await eventually("more looks at the fees", () => looks() > before + 8);
+      const costs = (await store.get("a"))?.attempts.map(({ gas, maxFeePerGas }) => gas * maxFeePerGas) ?? [];
+      expect(costs.every((cost) => cost <= maxGasCost)).to.equal(true);
+    });
+  }
+
+  it("asks whoever owns it about what a call answered, just before it is signed", async () => {
+    const answers: Hex[] = [];
+    const outbox = outboxOn(memoryOutboxStore(), {
+      confirmations: 0,
+      check({ key }, answer) {
+        answers.push(answer);
+        if (key === "bad") throw new MarketError("REVERTED", "It would be in vain.");
+      },
+    });
+    await outbox.enqueue({ key: "good", to: pinger, data: pingData(1), gasLimit: 100_000n });
+    await outbox.wait("good");
+    await outbox.enqueue({ key: "bad", to: pinger, data: pingData(1), gasLimit: 100_000n });
+    expect(await failure(outbox.wait("bad"))).to.include({ code: "REVERTED", message: "It would be in vain." });
+    expect([answers.length, await used()]).to.deep.equal([2, 1]);
   });
 
   it("lets what is urgent past the daily gas budget", async () => {
