@@ -6,13 +6,19 @@ export type Copy = (target: string, lines: string) => Promise<void>;
 
 /** PostgreSQL, embedded or behind a URL: the same dialect, so the same SQL. */
 export interface Database {
+  /** A server stops one that takes too long: throws QUERY_TOO_SLOW, or DATABASE_BUSY when no connection gets free. */
   query: Query;
   /** All or nothing: what `work` writes is committed when it resolves and undone when it throws. */
   transaction<T>(work: (query: Query, copy: Copy) => Promise<T>): Promise<T>;
+  /** What `work` reads, in several statements, is of one moment. It can write nothing. */
+  snapshot<T>(work: (query: Query) => Promise<T>): Promise<T>;
   /** Several statements without parameters or results, all or nothing. */
   script(sql: string): Promise<void>;
   close(): Promise<void>;
 }
+
+/** One moment for all that is read after it, and nothing is written. */
+export const BEGIN_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /** A row in the text form of COPY. Values are numbers, or hexadecimal digits that `copyHex` wrote. */
 export function copyLine(values: readonly (string | number)[]): string {

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { MarketError } from "@berth/protocol";
 import { PGlite } from "@electric-sql/pglite";
-import type { Database, Query } from "./database.ts";
+import { BEGIN_SNAPSHOT, type Database, type Query } from "./database.ts";
 import { lockFolder } from "./folder-lock.ts";
 
 /**
@@ -31,6 +31,13 @@ export async function openPglite(folder: string): Promise<Database> {
             },
           ),
         ),
+      snapshot: (work) =>
+        db.transaction(async (tx) => {
+          await tx.exec(`SET ${BEGIN_SNAPSHOT}`);
+          return work(
+            async <Row>(sql: string, params: readonly unknown[] = []) => (await tx.query<Row>(sql, [...params])).rows,
+          );
+        }),
       script: async (sql) => {
         await db.transaction((tx) => tx.exec(sql));
       },
