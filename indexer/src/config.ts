@@ -2,6 +2,8 @@ import { readFile, stat } from "node:fs/promises";
 import { type Deployment, type Hex, MarketError, parseDeployment, parseWith } from "@berth/protocol";
 import { z } from "zod";
 import type { ApiLimits } from "./http/limits.ts";
+import type { IntakeLimits } from "./intake/limits.ts";
+import { DEFAULT_GAS_POLICY, type GasPolicy, parseTipWorth } from "./match/gas-policy.ts";
 
 /** Everything that an indexer is told. Read once, at the start. */
 export interface IndexerConfig {
@@ -16,6 +18,8 @@ export interface IndexerConfig {
   port: number;
   /** Private key of the account that sends matches; without it, this indexer only answers questions. */
   matcherKey?: Hex | undefined;
+  /** What the matcher spends on gas; sensible bounds without it. */
+  gasPolicy?: GasPolicy | undefined;
   /** Blocks on top of a block before it is indexed; 0: at once, rolled back when the chain changes its mind. */
   confirmations: number;
   /** Blocks on top of a match before it is final. */
@@ -24,7 +28,14 @@ export interface IndexerConfig {
   pollMs: number;
   /** What one address may ask of the API; sensible bounds without it. */
   limits?: Partial<ApiLimits> | undefined;
+  /** What is taken of anybody's orders; sensible bounds without it. */
+  intake?: Partial<IntakeLimits> | undefined;
 }
+
+const wei = z
+  .string()
+  .regex(/^\d{1,60}$/)
+  .transform(BigInt);
 
 /** What may be said by a flag or, under the name in capitals, by the environment. */
 const settingsSchema = z.strictObject({
@@ -35,6 +46,9 @@ const settingsSchema = z.strictObject({
   host: z.string().min(1),
   port: z.coerce.number().int().min(0).max(65_535),
   matcherKeyFile: z.string().min(1).optional(),
+  tipWorth: z.array(z.string().min(1)),
+  givenGas: wei.optional(),
+  dailyGas: wei.optional(),
   confirmations: z.coerce.number().int().min(0).max(10_000),
   finality: z.coerce.number().int().min(0).max(10_000),
   pollMs: z.coerce.number().int().min(10).max(600_000),
@@ -47,6 +61,9 @@ export interface Flags {
   host?: string;
   port?: string;
   matcherKeyFile?: string;
+  tipWorth?: string[];
+  givenGas?: string;
+  dailyGas?: string;
   confirmations?: string;
   finality?: string;
   pollMs?: string;
@@ -64,6 +81,9 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
       host: flags.host ?? env["BERTH_INDEXER_HOST"] ?? "127.0.0.1",
       port: flags.port ?? env["BERTH_INDEXER_PORT"] ?? 8480,
       matcherKeyFile: flags.matcherKeyFile ?? env["BERTH_MATCHER_KEY_FILE"],
+      tipWorth: flags.tipWorth ?? env["BERTH_TIP_WORTH"]?.split(",") ?? [],
+      givenGas: flags.givenGas ?? env["BERTH_GIVEN_GAS"],
+      dailyGas: flags.dailyGas ?? env["BERTH_DAILY_GAS"],
       confirmations: flags.confirmations ?? env["BERTH_CONFIRMATIONS"] ?? 0,
       finality: flags.finality ?? env["BERTH_FINALITY"] ?? 5,
       pollMs: flags.pollMs ?? env["BERTH_POLL_MS"] ?? 1000,
@@ -78,6 +98,11 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
     host: settings.host,
     port: settings.port,
     matcherKey: settings.matcherKeyFile === undefined ? undefined : await readKey(settings.matcherKeyFile),
+    gasPolicy: {
+      tipWorthX18: parseTipWorth(settings.tipWorth),
+      givenPerDay: settings.givenGas ?? DEFAULT_GAS_POLICY.givenPerDay,
+      mostPerDay: settings.dailyGas,
+    },
     confirmations: settings.confirmations,
     finality: settings.finality,
     pollMs: settings.pollMs,

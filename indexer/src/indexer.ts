@@ -11,6 +11,9 @@ import type { ApiContext } from "./http/route.ts";
 import { startServer } from "./http/server.ts";
 import { createStreams } from "./http/streams.ts";
 import { createHeights } from "./http/view.ts";
+import { createIntake } from "./intake/intake.ts";
+import { requireUseful } from "./match/batch.ts";
+import { DEFAULT_GAS_POLICY } from "./match/gas-policy.ts";
 import { type Matcher, type MatcherOptions, startMatcher } from "./match/matcher.ts";
 import type { Database } from "./store/database.ts";
 import { migrate } from "./store/migrate.ts";
@@ -101,7 +104,18 @@ export async function startIndexer(
     const limits = { rateLimit: createRateLimit(orders), readLimit: createRateLimit(questions) };
     const streams = createStreams(most);
     const heights = createHeights(rpc, () => follower.status().head);
+    const intake = createIntake({
+      rpc,
+      db,
+      live,
+      deployment,
+      limits: config.intake,
+      now,
+      caughtUp,
+      onTaken: () => matcher?.wake(),
+    });
     const context: ApiContext = {
+      intake,
       db,
       live,
       rpc,
@@ -159,10 +173,12 @@ export async function startIndexer(
     }
   }
 
-  function matcherAccount(db: Database): Pick<MatcherOptions, "address" | "openOutbox"> {
+  function matcherAccount(db: Database): Pick<MatcherOptions, "stage" | "policy" | "openOutbox"> {
     const account = privateKeyToAccount(config.matcherKey ?? "0x");
+    const policy = config.gasPolicy ?? DEFAULT_GAS_POLICY;
     return {
-      address: account.address,
+      stage: { rpc, market, from: account.address, abi: MATCH_ERRORS, signal: stopped },
+      policy,
       openOutbox: (onChange) =>
         createOutbox({
           rpc,
@@ -172,6 +188,8 @@ export async function startIndexer(
           confirmations: config.finality,
           pollMs,
           abi: MATCH_ERRORS,
+          dailyGasBudget: policy.mostPerDay,
+          check: requireUseful,
           onChange,
           signal: stopped,
           log,

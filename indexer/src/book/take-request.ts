@@ -12,14 +12,10 @@ import { orderHashes } from "../intake/order-hash.ts";
 import { growRequest, oneAtATime, putRequest, type RequestRow, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
 import { jobs } from "../store/tables.ts";
-import type { LiveBook } from "./live-book.ts";
 import { isFunded } from "./open-index.ts";
-import { badSignature, isSignedBy } from "./signatures.ts";
+import { badSignature } from "./signatures.ts";
 import type { TakeOptions } from "./take-offer.ts";
 
-/** Open signed requests that one payer may have at a time, and that without the money for the next one. */
-const MAX_OPEN_PER_PAYER = 200;
-const MAX_OPEN_UNFUNDED = 5;
 /** Open signed requests without the money that all payers may have together: payers are free. */
 const MAX_UNFUNDED = 1000;
 /** Places that are kept of one request's content. */
@@ -37,16 +33,25 @@ export interface SignedBody {
 /**
  * Checks a signed request and keeps it until it is matched or expires. The same request again adds its sources, and its list
  * of operators where that was missing. Who controls an identity signs for it, as the contracts have it.
- * Throws REQUEST_EXPIRED, REQUEST_UNSOUND, OPERATORS_MISMATCH, BAD_SIGNATURE, REQUEST_CLOSED, TOO_MANY_REQUESTS.
+ * Throws REQUEST_EXPIRED, REQUEST_ENDS_TOO_LATE, REQUEST_UNSOUND, OPERATORS_MISMATCH, BAD_SIGNATURE, REQUEST_CLOSED,
+ * TOO_MANY_REQUESTS, and what `takeUnfunded` does.
  */
 export async function takeRequest(body: SignedBody, options: TakeOptions): Promise<JobId> {
   const { request, signature, payerSignature, operators, sources } = body;
-  const { rpc, db, live, deployment, nowMs, now } = options;
+  const { db, live, deployment, limits, nowMs, now } = options;
   const jobId = orderHashes(deployment).jobIdOf(request);
   if (request.openUntil < now) {
     throw new MarketError("REQUEST_EXPIRED", `The request was open until ${request.openUntil}; it is ${now}.`, {
       hint: "Sign a new request with a later `openUntil`, and check this machine's clock.",
     });
+  }
+  const seconds = request.openUntil - now;
+  if (seconds > limits.maxRequestSeconds) {
+    throw new MarketError(
+      "REQUEST_ENDS_TOO_LATE",
+      `The request is open until ${request.openUntil}, for ${seconds} s; requests are taken for ${limits.maxRequestSeconds} s at most.`,
+      { hint: "Sign a request with an earlier `openUntil`." },
+    );
   }
   requireSound(request);
   if (operators !== undefined) requireCommitted(request, operators);
@@ -75,7 +80,7 @@ export async function takeRequest(body: SignedBody, options: TakeOptions): Promi
     }
     const [job] = await selectRows(query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);
     if (job?.state === "cancelled") throw closed(jobId);
-    if (job === undefined) requireQuota(request, live, now);
+    if (job === undefined) requireQuota(request, options);
     return putRequest(query, row);
   });
   if (seq !== undefined) await live.putRequest({ ...row, seq });
@@ -85,7 +90,7 @@ export async function takeRequest(body: SignedBody, options: TakeOptions): Promi
   async function requireSignedFor(role: "requester" | "payer", given: Hex): Promise<void> {
     const identity = request[role];
     const controller = live.book.controller(identity);
-    if (await isSignedBy(rpc, controller, jobId, given)) return;
+    if (await options.isSignedBy(controller, jobId, given)) return;
     throw badSignature("request", `the ${role} ${identity}${controller === identity ? "" : `'s owner ${controller}`}`);
   }
 }
@@ -99,22 +104,25 @@ function requireCommitted(request: Request, operators: readonly Address[]): void
 }
 
 /** Signatures are free, so what a payer without money can leave here is little. */
-function requireQuota(request: Request, live: LiveBook, now: number): void {
+function requireQuota(request: Request, { live, limits, now, takeUnfunded }: TakeOptions): void {
   const { payer } = request;
   const open = live.openOf(payer, now);
   const funded = isFunded(live.book, request);
-  const most = funded ? MAX_OPEN_PER_PAYER : MAX_OPEN_UNFUNDED;
-  if (!funded && live.unfunded() >= MAX_UNFUNDED) {
+  const most = funded ? limits.requestsPerPayer.funded : limits.requestsPerPayer.unfunded;
+  if (open >= most) {
+    throw new MarketError("TOO_MANY_REQUESTS", `The payer ${payer} already has ${open} open requests here.`, {
+      hint: funded ? "Wait until some are matched, or cancel them." : "Deposit the price into the market first.",
+      retryable: true,
+    });
+  }
+  if (funded) return;
+  if (live.unfunded() >= MAX_UNFUNDED) {
     throw new MarketError("TOO_MANY_REQUESTS", `${MAX_UNFUNDED} requests here already wait for their payers' money.`, {
       hint: "Deposit the price into the market first.",
       retryable: true,
     });
   }
-  if (open < most) return;
-  throw new MarketError("TOO_MANY_REQUESTS", `The payer ${payer} already has ${open} open requests here.`, {
-    hint: funded ? "Wait until some are matched, or cancel them." : "Deposit the price into the market first.",
-    retryable: true,
-  });
+  takeUnfunded(request);
 }
 
 function closed(jobId: Address | Hex): MarketError {

@@ -39,8 +39,19 @@ export function createMetrics(context: ApiContext): Metrics {
   gauge("ready", "1 while the tables are as new as the chain", () => Number(context.caughtUp()));
   gauge("book_offers", "Offers in the order book", () => context.live.book.size);
   gauge("open_requests", "Requests that wait for a match", () => context.live.openCount(context.now()));
+  gauge("intake_at_work", "Orders that are being verified and stored", () => context.intake.gate.atWork);
+  gauge("intake_waiting", "Orders that wait to be verified", () => context.intake.gate.waiting);
   gauge("changes_sequence", "Number of the newest event of the change stream", () => context.changes.newest);
   gauge("streams_open", "Readers of the change stream", () => context.streams.open);
+  new Counter({
+    registers: [registry],
+    name: `${PREFIX}intake_busy_total`,
+    help: "Orders that were turned away because too many waited",
+    collect() {
+      this.reset();
+      this.inc(context.intake.gate.refused);
+    },
+  });
   new Counter({
     registers: [registry],
     name: `${PREFIX}streams_dropped_total`,

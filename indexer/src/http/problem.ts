@@ -21,7 +21,9 @@ const STATUS: Record<string, number> = {
   BODY_TOO_LARGE: 413,
   BODY_TYPE_UNKNOWN: 415,
   OFFER_EXPIRED: 422,
+  OFFER_ENDS_TOO_LATE: 422,
   REQUEST_EXPIRED: 422,
+  REQUEST_ENDS_TOO_LATE: 422,
   REQUEST_UNSOUND: 422,
   OPERATORS_MISMATCH: 422,
   WRONG_EPOCH: 422,
@@ -32,6 +34,7 @@ const STATUS: Record<string, number> = {
   RATE_LIMITED: 429,
   RPC_UNAVAILABLE: 503,
   INDEXER_BEHIND: 503,
+  INTAKE_BUSY: 503,
   FINALITY_UNKNOWN: 503,
 };
 
@@ -65,8 +68,10 @@ export function problemHandler(log: Logger): ErrorRequestHandler {
   return (error, request, response, next) => {
     if (response.headersSent) return next(error);
     const problem = problemOf(error);
-    if (problem.status >= 500) log.error({ err: error, path: request.path }, "request failed");
+    if (problem.status >= 500 && problem.code !== "INTAKE_BUSY")
+      log.error({ err: error, path: request.path }, "request failed");
     if (problem.status === 429) response.set("retry-after", "10");
+    if (problem.status === 503) response.set("retry-after", "2");
     response.status(problem.status).type("application/problem+json").send(JSON.stringify(problem));
   };
 }

@@ -3,9 +3,11 @@ import { type Deployment, parseWith, toJson } from "@berth/protocol";
 import type { RequestHandler, Response } from "express";
 import type { z } from "zod";
 import type { LiveBook } from "../book/live-book.ts";
+import type { Intake } from "../intake/intake.ts";
 import type { Matcher } from "../match/matcher.ts";
 import type { Database } from "../store/database.ts";
 import type { ChangeHub } from "./change-hub.ts";
+import { problemOf } from "./problem.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import { senderOf } from "./sender.ts";
 import type { Streams } from "./streams.ts";
@@ -19,6 +21,8 @@ export interface ApiContext {
   deployment: Deployment;
   follower: Follower;
   matcher: Matcher | undefined;
+  /** Takes signed orders. */
+  intake: Intake;
   changes: ChangeHub;
   heights: Heights;
   /** Of orders that are handed in. */
@@ -83,7 +87,8 @@ export function handlerOf(definition: Route, context: ApiContext): RequestHandle
       response.set("cache-control", "no-cache");
       response.status(status).type("application/json").send(toJson(answer));
     } catch (error) {
-      if (posting) context.rateLimit.refuse(sender);
+      // What this indexer cannot do at the moment is no fault of the sender's.
+      if (posting && problemOf(error).status < 500) context.rateLimit.refuse(sender);
       throw error;
     }
   };

@@ -1,5 +1,4 @@
 import { rm } from "node:fs/promises";
-import type { Rpc } from "@berth/chain";
 import {
   type Address,
   type Deployment,
@@ -13,6 +12,7 @@ import { expect } from "chai";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { createLiveBook, type LiveBook } from "../../../indexer/src/book/live-book.ts";
 import { takeRequest } from "../../../indexer/src/book/take-request.ts";
+import { DEFAULT_INTAKE } from "../../../indexer/src/intake/limits.ts";
 import { type Changes, createWorkingSet } from "../../../indexer/src/project/working-set.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
@@ -173,8 +173,11 @@ describe("createLiveBook", () => {
     const request = aRequest({ requester: payer, payer, ...replaced });
     const signature = await key.signTypedData(requestTypedData(deployment, request));
     const body = { request, signature, payerSignature: "0x" as const, sources: [] };
-    // The signature is a key's own, so nobody asks the chain about it.
-    return takeRequest(body, { rpc: {} as Rpc, db, live, deployment, now: NOW, nowMs: NOW * 1000 });
+    const isSignedBy = async () => true;
+    const limits = { ...DEFAULT_INTAKE, maxRequestSeconds: Number.POSITIVE_INFINITY };
+    const takeUnfunded = () => {};
+    const options = { db, live, deployment, limits, isSignedBy, takeUnfunded, now: NOW, nowMs: NOW * 1000 };
+    return takeRequest(body, options);
   }
 
   /** What another start reads from the tables. */

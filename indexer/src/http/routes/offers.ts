@@ -9,7 +9,6 @@ import {
 } from "@berth/protocol";
 import { z } from "zod";
 import { createHolds, type Holds } from "../../book/holds.ts";
-import { takeOffer } from "../../book/take-offer.ts";
 import { type OfferRow, offers } from "../../store/orders.ts";
 import { loadRows, selectRows } from "../../store/rows.ts";
 import { type NodeRow, nodes } from "../../store/tables.ts";
@@ -17,7 +16,6 @@ import { createConditions } from "../conditions.ts";
 import { decodeCursor, pageOf } from "../cursor.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
-import { requireCaughtUp } from "./caught-up.ts";
 import { paging, seconds } from "./inputs.ts";
 
 export const postOffer = route({
@@ -27,14 +25,19 @@ export const postOffer = route({
   body: z.strictObject({ offer: offerSchema, signature: bytesSchema }),
   status: 202,
   answer: z.strictObject({ offerHash: shape.bytes32 }),
-  problems: ["ORDER_INVALID", "OFFER_EXPIRED", "NODE_UNKNOWN", "WRONG_EPOCH", "BAD_SIGNATURE", "OFFER_SUPERSEDED"],
-  async handle({ body }, context) {
-    requireCaughtUp(context);
-    const { db, live, deployment, rpc, now, matcher } = context;
-    const options = { rpc, db, live, deployment, now: now(), nowMs: Date.now() };
-    const offerHash = await takeOffer(body.offer, body.signature, options);
-    matcher?.wake();
-    return { offerHash };
+  problems: [
+    "ORDER_INVALID",
+    "OFFER_EXPIRED",
+    "OFFER_ENDS_TOO_LATE",
+    "NODE_UNKNOWN",
+    "WRONG_EPOCH",
+    "BAD_SIGNATURE",
+    "OFFER_SUPERSEDED",
+    "TOO_MANY_OFFERS",
+    "INTAKE_BUSY",
+  ],
+  async handle({ body, sender }, { intake }) {
+    return { offerHash: await intake.takeOffer({ sender }, body.offer, body.signature) };
   },
 });
 

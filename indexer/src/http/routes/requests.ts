@@ -2,14 +2,12 @@ import { addressSchema, bytesSchema, type Hex, type JobId, MarketError, requestS
 import { z } from "zod";
 import type { OpenRequest } from "../../book/book.ts";
 import { createHolds } from "../../book/holds.ts";
-import { takeRequest } from "../../book/take-request.ts";
 import { explain } from "../../match/explain.ts";
 import { lastTry, type RequestRow, requests, type TryRow } from "../../store/orders.ts";
 import { selectRows } from "../../store/rows.ts";
 import { type JobRow, jobs } from "../../store/tables.ts";
 import { type ApiContext, route } from "../route.ts";
 import * as shape from "../schemas.ts";
-import { requireCaughtUp } from "./caught-up.ts";
 import { jobParams, sourcesSchema } from "./inputs.ts";
 
 export const postRequest = route({
@@ -28,18 +26,16 @@ export const postRequest = route({
   problems: [
     "ORDER_INVALID",
     "REQUEST_EXPIRED",
+    "REQUEST_ENDS_TOO_LATE",
     "REQUEST_UNSOUND",
     "OPERATORS_MISMATCH",
     "BAD_SIGNATURE",
     "REQUEST_CLOSED",
     "TOO_MANY_REQUESTS",
+    "INTAKE_BUSY",
   ],
-  async handle({ body }, context) {
-    requireCaughtUp(context);
-    const { db, live, deployment, rpc, now, matcher } = context;
-    const jobId = await takeRequest(body, { db, live, deployment, rpc, now: now(), nowMs: Date.now() });
-    matcher?.wake();
-    return { jobId };
+  async handle({ body, sender }, { intake }) {
+    return { jobId: await intake.takeRequest({ sender }, body) };
   },
 });
 
