@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { type Deployment, type Hex, MarketError, parseDeployment, parseWith } from "@berth/protocol";
 import { z } from "zod";
 import type { ApiLimits } from "./http/limits.ts";
-import type { IntakeLimits } from "./intake/limits.ts";
+import { DEFAULT_INTAKE, type IntakeLimits } from "./intake/limits.ts";
 import { DEFAULT_GAS_POLICY, type GasPolicy, parseTipWorth } from "./match/gas-policy.ts";
 
 /** Everything that an indexer is told. Read once, at the start. */
@@ -37,6 +37,13 @@ const wei = z
   .regex(/^\d{1,60}$/)
   .transform(BigInt);
 
+const upToMillion = z.coerce.number().int().min(1).max(1_000_000);
+const upToDecade = z.coerce
+  .number()
+  .int()
+  .min(60)
+  .max(10 * 365 * 24 * 3600);
+
 /** What may be said by a flag or, under the name in capitals, by the environment. */
 const settingsSchema = z.strictObject({
   deployment: z.string().min(1),
@@ -52,6 +59,10 @@ const settingsSchema = z.strictObject({
   confirmations: z.coerce.number().int().min(0).max(10_000),
   finality: z.coerce.number().int().min(0).max(10_000),
   pollMs: z.coerce.number().int().min(10).max(600_000),
+  offersPerOperator: upToMillion.optional(),
+  requestsPerPayer: upToMillion.optional(),
+  offerSeconds: upToDecade.optional(),
+  requestSeconds: upToDecade.optional(),
 });
 
 export interface Flags {
@@ -67,6 +78,10 @@ export interface Flags {
   confirmations?: string;
   finality?: string;
   pollMs?: string;
+  offersPerOperator?: string;
+  requestsPerPayer?: string;
+  offerSeconds?: string;
+  requestSeconds?: string;
 }
 
 /** Flags before environment before defaults. Throws CONFIG_INVALID, DEPLOYMENT_UNREADABLE, MATCHER_KEY_INVALID, KEY_EXPOSED. */
@@ -87,6 +102,10 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
       confirmations: flags.confirmations ?? env["BERTH_CONFIRMATIONS"] ?? 0,
       finality: flags.finality ?? env["BERTH_FINALITY"] ?? 5,
       pollMs: flags.pollMs ?? env["BERTH_POLL_MS"] ?? 1000,
+      offersPerOperator: flags.offersPerOperator ?? env["BERTH_OFFERS_PER_OPERATOR"],
+      requestsPerPayer: flags.requestsPerPayer ?? env["BERTH_REQUESTS_PER_PAYER"],
+      offerSeconds: flags.offerSeconds ?? env["BERTH_OFFER_SECONDS"],
+      requestSeconds: flags.requestSeconds ?? env["BERTH_REQUEST_SECONDS"],
     },
     { code: "CONFIG_INVALID", what: "The indexer's configuration" },
   );
@@ -106,6 +125,21 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
     confirmations: settings.confirmations,
     finality: settings.finality,
     pollMs: settings.pollMs,
+    intake: intakeLimits(settings),
+  };
+}
+
+/** Without stake or money an account gets its usual few, and never more than the others. */
+function intakeLimits(settings: z.infer<typeof settingsSchema>): IntakeLimits {
+  const { offersPerOperator, requestsPerPayer, maxOfferSeconds, maxRequestSeconds } = DEFAULT_INTAKE;
+  const staked = settings.offersPerOperator ?? offersPerOperator.staked;
+  const funded = settings.requestsPerPayer ?? requestsPerPayer.funded;
+  return {
+    ...DEFAULT_INTAKE,
+    offersPerOperator: { staked, plain: Math.min(offersPerOperator.plain, staked) },
+    requestsPerPayer: { funded, unfunded: Math.min(requestsPerPayer.unfunded, funded) },
+    maxOfferSeconds: settings.offerSeconds ?? maxOfferSeconds,
+    maxRequestSeconds: settings.requestSeconds ?? maxRequestSeconds,
   };
 }
 

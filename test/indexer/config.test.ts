@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
 import { readConfig } from "../../indexer/src/config.ts";
+import { DEFAULT_INTAKE } from "../../indexer/src/intake/limits.ts";
 
 describe("readConfig", () => {
   const key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -20,6 +21,20 @@ describe("readConfig", () => {
   });
   after(() => rm(folder, { recursive: true, force: true }));
   const read = () => readConfig({ deployment, rpc: ["http://127.0.0.1:1"], matcherKeyFile }, {});
+
+  it("takes the limits of the intake from flags, else from the environment, else leaves them as they are", async () => {
+    const told = await readConfig(
+      { deployment, rpc: ["http://127.0.0.1:1"], offersPerOperator: "9", offerSeconds: "600" },
+      { BERTH_REQUESTS_PER_PAYER: "3", BERTH_OFFERS_PER_OPERATOR: "8" },
+    );
+    expect(told.intake).to.deep.equal({
+      ...DEFAULT_INTAKE,
+      offersPerOperator: { plain: 9, staked: 9 },
+      requestsPerPayer: { unfunded: 3, funded: 3 },
+      maxOfferSeconds: 600,
+    });
+    expect((await readConfig({ deployment, rpc: ["http://127.0.0.1:1"] }, {})).intake).to.deep.equal(DEFAULT_INTAKE);
+  });
 
   it("takes a key that only its owner can open", async () => {
     await chmod(matcherKeyFile, 0o600);
