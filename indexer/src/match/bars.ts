@@ -4,7 +4,9 @@ import type { BookOffer, BookView } from "../book/book.ts";
 /** What must change before a refused match is tried again: values as they were when it was refused. */
 export type Bar =
   | { kind: "request"; standing: string }
-  | { kind: "offers"; standings: Record<Hex, string>; operators: Address[] };
+  | { kind: "offers"; standings: Record<Hex, string>; operators: Address[] }
+  /** Nothing is to blame but the company: it failed in a batch, and may be tried alone. */
+  | { kind: "alone" };
 
 /** Refusals that no other offer would change. */
 const REQUEST_FAULTS =

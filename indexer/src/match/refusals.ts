@@ -15,6 +15,8 @@ export interface Refusals {
   count(jobId: Hex): number;
   barsRequest(jobId: Hex, book: BookView, request: Request): boolean;
   barsOffer(jobId: Hex, book: BookView, request: Request, offer: BookOffer): boolean;
+  /** Did it fail in a batch, so that it is to be tried alone? */
+  mustGoAlone(jobId: Hex): boolean;
   /** Forgets what no longer counts at `nowMs`. */
   expire(nowMs: number): void;
 }
@@ -36,6 +38,7 @@ export function createRefusals(): Refusals {
       const bars = barsOf(jobId);
       return triesOf(bars, offer.offer.operator) >= MAX_OF_OPERATOR || barsOffer(bars, book, request, offer);
     },
+    mustGoAlone: (jobId) => barsOf(jobId).some(({ kind }) => kind === "alone"),
     expire(nowMs) {
       for (const [jobId, all] of refusals) {
         const left = all.filter(({ atMs }) => atMs > nowMs - REFUSAL_MS);

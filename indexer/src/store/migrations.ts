@@ -254,4 +254,23 @@ export const migrations: readonly Migration[] = [
       );
     `,
   },
+  {
+    version: 3,
+    name: "batches of matches",
+    sql: `
+      -- A transaction of the matcher makes one match or many.
+      ALTER TABLE tries DROP CONSTRAINT tries_outbox_key_key;
+      CREATE INDEX tries_outbox_key ON tries (outbox_key);
+      ALTER TABLE tries ADD COLUMN item bigint NOT NULL DEFAULT 0;
+      ALTER TABLE tries ADD COLUMN tip_worth numeric NOT NULL DEFAULT 0;
+      CREATE TABLE batches (
+        outbox_key text PRIMARY KEY,
+        at_ms bigint NOT NULL,
+        call_data bytea,
+        gas_limit numeric,
+        gas_cost numeric NOT NULL
+      );
+      CREATE INDEX batches_at ON batches (at_ms);
+    `,
+  },
 ];

@@ -1,7 +1,7 @@
 import { type Address, type ErrorJson, type Hex, toJson } from "@berth/protocol";
 import type { Database, Query } from "./database.ts";
 import { selectRows } from "./rows.ts";
-import { hex, json, orNull, type Row, sqlName, table, text, whole } from "./table.ts";
+import { amount, hex, json, orNull, type Row, sqlName, table, text, whole } from "./table.ts";
 import type { OrderJson } from "./tables.ts";
 
 /** Seconds for which people can ask what became of a request that expired and never reached the chain. */
@@ -39,23 +39,40 @@ export const requests = table("requests", ["jobId"], {
 });
 export type RequestRow = Row<typeof requests>;
 
-/** One match that the engine decided to send. `sent` until the outbox knows its end. */
+/** One match that the engine decided to make. `sent` until the outbox knows its end. */
 export const tries = table("tries", ["jobId", "attempt"], {
   jobId: hex,
   attempt: whole,
+  /** The transaction that makes it, alone or with others. */
   outboxKey: text,
+  /** Its place among those of the transaction. */
+  item: whole,
   state: text,
   atMs: whole,
   offers: json<Hex[]>(),
   callData: hex,
   /** What it holds while it is under way: see `Hold`. */
   holds: json<unknown>(),
+  /** wei that its tip is worth to the matcher */
+  tipWorth: amount,
   /** After a refusal: what must change before the same is tried again. See `Bar`. */
   bar: orNull(json<unknown>()),
   error: orNull(json<ErrorJson>()),
   transaction: orNull(hex),
 });
 export type TryRow = Row<typeof tries>;
+
+/** One transaction of the matcher. */
+export const batches = table("batches", ["outboxKey"], {
+  outboxKey: text,
+  atMs: whole,
+  /** Null: the call of its only match. */
+  callData: orNull(hex),
+  gasLimit: orNull(amount),
+  /** wei: the most it may cost while it is under way, then what it did cost */
+  gasCost: amount,
+});
+export type BatchRow = Row<typeof batches>;
 
 /**
  * Until the end of the transaction, nobody else takes an order about `what`: the same order may come twice at once, and what

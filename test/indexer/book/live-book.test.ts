@@ -249,7 +249,7 @@ function job({ jobId, request, payer }: RequestRow, state: string): JobRow {
 }
 
 function aTry({ jobId }: RequestRow, state: string) {
-  const match = { offers: [], callData: "0x", holds: {} } as const;
+  const match = { offers: [], item: 0, tipWorth: 0n, callData: "0x", holds: {} } as const;
   const end = { bar: null, error: null, transaction: null };
   return { jobId, attempt: 1, outboxKey: `match:${jobId}`, state, atMs: 1, ...match, offers: [], ...end };
 }
