@@ -1,6 +1,7 @@
 import type { RawLog } from "@berth/chain";
 import { MarketError } from "@berth/protocol";
 import { type Abi, type AbiEvent, type AbiParameter, toEventSelector } from "viem";
+import { blankOf } from "../blank.ts";
 
 /** Turns one log into the name and the arguments of its event; undefined when it is none of the compiled ones. */
 export type DecodeLog = (log: RawLog) => { eventName: string; args: Record<string, unknown> } | undefined;
@@ -83,8 +84,9 @@ function readerOf(input: AbiParameter): { read: Read; digits: number } {
 }
 
 function structReader(members: readonly Member[]): Read {
+  const blank = blankOf(members.map(({ name }) => name));
   return (data, at) => {
-    const struct: Record<string, unknown> = {};
+    const struct: Record<string, unknown> = { ...blank };
     let next = at;
     for (let i = 0; i < members.length; i++) {
       const { name, read, digits } = members[i] as Member;

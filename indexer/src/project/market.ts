@@ -1,6 +1,7 @@
-import { depositOf, type Hex, type Job, orderToJson, type Request } from "@berth/protocol";
+import { depositOf, type Hex, type Job, type Request } from "@berth/protocol";
 import type { JobEvent } from "../decode/events.ts";
-import type { JobRow, LimitsJson, MarketRow } from "../store/tables.ts";
+import { plain } from "../store/rows.ts";
+import type { JobRow, LimitsJson, MarketRow, OrderJson } from "../store/tables.ts";
 import { projectLease } from "./lease.ts";
 import { nodeRow, withUse } from "./node.ts";
 import { projectReplica } from "./replica.ts";
@@ -18,7 +19,7 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
     case "RequestPosted": {
       const { request } = args;
       await credit(state, request.payer, request.token, -request.maxPrice);
-      const row = { ...newJob(event, args.jobId, request), request: orderToJson(request) };
+      const row = { ...newJob(event, args.jobId, request), request: orderJson(request) };
       state.put("jobs", { ...row, state: "posted", postedAt: timestamp, postedTx: log.transactionHash });
       return;
     }
@@ -36,7 +37,7 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
       state.put("jobs", {
         ...(known ?? newJob(event, args.jobId, job)),
         state: "matched",
-        job: orderToJson(job as Job),
+        job: orderJson(job as Job),
         matcher,
         spent,
         openReplicas: job.replicas,
@@ -114,6 +115,11 @@ export async function projectMarket(event: JobEvent, state: State): Promise<void
     case "GuardianChanged":
       state.put("markets", { ...(await marketRow(state, log.address)), guardian: args.guardian });
   }
+}
+
+/** As `orderToJson` writes it: what events say is in lower case already. */
+function orderJson(order: Request | Job): OrderJson {
+  return plain(order) as OrderJson;
 }
 
 async function marketRow(state: State, market: Hex): Promise<MarketRow> {

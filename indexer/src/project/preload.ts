@@ -7,6 +7,8 @@ import type { ProjectionKey, ProjectionRow, State } from "./state.ts";
 export interface LoadableState extends State {
   /** Reads the rows with these keys in one statement, those that exist and are not there yet. */
   load<N extends ProjectionName>(name: N, keys: readonly ProjectionKey<N>[]): Promise<void>;
+  /** Takes the row for one that does not exist yet, without reading. */
+  begin<N extends ProjectionName>(name: N, key: ProjectionKey<N>): void;
 }
 
 /** What an event may name, whichever it is. */
@@ -35,19 +37,20 @@ type Keys = { [N in ProjectionName]?: ProjectionKey<N>[] };
  * read when it is asked for; what it reads in vain costs little.
  */
 export async function preload(events: readonly MarketEvent[], state: LoadableState): Promise<void> {
-  const named = events.map(({ contract, event }) => ({ contract, args: event.args as Names }));
+  const named = events.map(({ contract, event }) => ({ contract, name: event.eventName, args: event.args as Names }));
+  for (const { name, args } of named) beginWith(name, args, state);
   const direct: Required<Pick<Keys, "jobs" | "replicas" | "leases" | "nodes" | "stakes" | "owed" | "balances">> &
     Required<Pick<Keys, "identities" | "acceptances">> = {
     ...{ jobs: [], replicas: [], leases: [], nodes: [], stakes: [], owed: [], balances: [] },
     ...{ identities: [], acceptances: [] },
   };
-  for (const { contract, args } of named) {
+  for (const { contract, name, args } of named) {
     const { jobId, operator, index, token, account, identity, what } = args;
     const replica = args.replica ?? args.assignment?.replica;
     if (jobId !== undefined) direct.jobs.push({ jobId });
     if (jobId !== undefined && replica !== undefined) {
       direct.replicas.push({ jobId, replica });
-      direct.leases.push({ jobId, replica });
+      if (NEED_LEASE.has(name)) direct.leases.push({ jobId, replica });
     }
     if (args.assignment !== undefined) direct.nodes.push(args.assignment);
     else if (operator !== undefined && index !== undefined) direct.nodes.push({ operator, index });
@@ -83,4 +86,16 @@ export async function preload(events: readonly MarketEvent[], state: LoadableSta
   }
   await state.load("balances", balances);
   await state.load("nodes", nodes);
+}
+
+/** What asks for the row of a lease. */
+const NEED_LEASE: ReadonlySet<string> = new Set(["LeaseClaimed", "LeaseToppedUp", "LeaseClosing", "ReplicaSettled"]);
+
+/** The market posts a job once and matches a replica once, and nothing is known of either before. */
+function beginWith(name: string, { jobId, assignment }: Names, state: LoadableState): void {
+  if (jobId === undefined) return;
+  if (name === "RequestPosted") state.begin("jobs", { jobId });
+  if (name !== "ReplicaMatched" || assignment === undefined) return;
+  state.begin("replicas", { jobId, replica: assignment.replica });
+  state.begin("leases", { jobId, replica: assignment.replica });
 }

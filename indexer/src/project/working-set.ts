@@ -1,5 +1,5 @@
-import type { Query } from "../store/database.ts";
-import { deleteRows, loadRows, plain, upsertRows } from "../store/rows.ts";
+import type { Copy, Query } from "../store/database.ts";
+import { copyRows, deleteRows, loadRows, plain, upsertRows } from "../store/rows.ts";
 import { keyOf, parseRow, type Table } from "../store/table.ts";
 import { type ProjectionName, projections } from "../store/tables.ts";
 import type { LoadableState } from "./preload.ts";
@@ -13,8 +13,11 @@ export interface WorkingSet extends LoadableState {
   /** From here on, what rows were before is noted for block `number`; with `undo` off, nothing is noted. */
   beginBlock(number: number, undo: boolean): void;
   /** Writes the changed rows and the undo log. */
-  flush(): Promise<Changes>;
+  flush(copy: Copy): Promise<Changes>;
 }
+
+/** From so many rows of a table on, they are taken out and appended anew, which costs more statements and less work. */
+const MANY_ROWS = 64;
 
 interface UndoEntry {
   blockNumber: number;
@@ -27,6 +30,8 @@ interface UndoEntry {
 export function createWorkingSet(query: Query): WorkingSet {
   const rows = new Map<ProjectionName, Map<string, object | null>>();
   const changed = noChanges();
+  /** Keys of the rows that the database has, by table. */
+  const stored = new Map(names.map((name) => [name, new Set<string>()]));
   const undo: UndoEntry[] = [];
   let noted: Set<string> | undefined;
   let block = 0;
@@ -38,6 +43,7 @@ export function createWorkingSet(query: Query): WorkingSet {
       if (cached !== undefined) return (cached ?? undefined) as ProjectionRow<N> | undefined;
       const [row] = await loadRows(query, projections[name], [key]);
       cacheOf(name).set(id, row ?? null);
+      if (row !== undefined) stored.get(name)?.add(id);
       return row as ProjectionRow<N> | undefined;
     },
     async load(name, keys) {
@@ -49,17 +55,25 @@ export function createWorkingSet(query: Query): WorkingSet {
         if (!cache.has(id) && !missing.has(id)) missing.set(id, keyRowOf(of, key));
       }
       for (const id of missing.keys()) cache.set(id, null);
-      for (const row of await loadRows(query, of, [...missing.values()])) cache.set(keyOf(of, row), row);
+      for (const row of await loadRows(query, of, [...missing.values()])) {
+        const id = keyOf(of, row);
+        cache.set(id, row);
+        stored.get(name)?.add(id);
+      }
+    },
+    begin(name, key) {
+      const id = keyOf(projections[name], key);
+      if (!cacheOf(name).has(id)) cacheOf(name).set(id, null);
     },
     put(name, row) {
       const of: Table = projections[name];
       const id = keyOf(of, row);
       const mark = `${name}|${id}`;
+      const before = cacheOf(name).get(id);
+      if (before === undefined)
+        throw new Error(`A row of ${name} is written that was not read, so it cannot be undone.`);
       if (noted !== undefined && !noted.has(mark)) {
         noted.add(mark);
-        const before = cacheOf(name).get(id);
-        if (before === undefined)
-          throw new Error(`A row of ${name} is written that was not read, so it cannot be undone.`);
         undo.push({ blockNumber: block, relation: name, key: id, keyRow: keyRowOf(of, row), before });
       }
       cacheOf(name).set(id, row);
@@ -69,14 +83,26 @@ export function createWorkingSet(query: Query): WorkingSet {
       block = number;
       noted = keep ? new Set() : undefined;
     },
-    async flush() {
+    async flush(copy) {
       for (const name of names) {
-        await upsertRows(query, projections[name] as Table, [...changed[name].values()] as never[]);
+        const of: Table = projections[name];
+        const all = [...changed[name].values()] as never[];
+        if (all.length < MANY_ROWS) {
+          await upsertRows(query, of, all);
+          continue;
+        }
+        const replaced = all.filter((row) => stored.get(name)?.has(keyOf(of, row)));
+        await deleteRows(
+          query,
+          of,
+          replaced.map((row) => keyRowOf(of, row)),
+        );
+        await copyRows(copy, of, all);
       }
       if (undo.length > 0) {
         await query(
           `INSERT INTO undo (block_number, relation, key, key_row, before)
-           SELECT "blockNumber"::bigint, relation, key, "keyRow"::jsonb, before::jsonb FROM json_to_recordset($1::json)
+           SELECT "blockNumber"::bigint, relation, key, "keyRow"::jsonb, before::json FROM json_to_recordset($1::json)
              AS r("blockNumber" text, relation text, key text, "keyRow" text, before text)`,
           [
             JSON.stringify(

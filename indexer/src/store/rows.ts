@@ -1,5 +1,5 @@
 import { toJson } from "@berth/protocol";
-import type { Query } from "./database.ts";
+import { type Copy, copyLine, type Query } from "./database.ts";
 import { parseRow, type Row, selectList, sqlName, type Table } from "./table.ts";
 
 /** The rows of `of` with the given keys, those that exist. One statement, whatever the number. */
@@ -37,6 +37,14 @@ export async function upsertRows<T extends Table>(query: Query, of: T, rows: rea
      DO ${sets.length === 0 ? "NOTHING" : `UPDATE SET ${sets.join(", ")}`}`,
     [JSON.stringify(rows.map(plain))],
   );
+}
+
+/** Appends rows whose keys are not there: for many of them several times as fast as `upsertRows`. */
+export async function copyRows<T extends Table>(copy: Copy, of: T, rows: readonly Row<T>[]): Promise<void> {
+  if (rows.length === 0) return;
+  const columns = Object.entries(of.columns);
+  const lines = rows.map((row) => copyLine(columns.map(([name, column]) => column.copy(row[name]))));
+  await copy(`"${of.name}" (${columns.map(([name]) => `"${sqlName(name)}"`).join(", ")})`, lines.join(""));
 }
 
 /** With decimal strings for bigints, which are never deeper in a row: `toJson` would look at every value of it. */

@@ -1,5 +1,5 @@
 import type { NodeLimits } from "@berth/protocol";
-import { amount, flag, hex, json, orNull, type Row, table, text, whole } from "./table.ts";
+import { amount, document, flag, hex, json, orNull, type Row, table, text, whole } from "./table.ts";
 
 // Tables that are a pure function of the events of the chain. Amounts are token units, times unix seconds.
 
@@ -79,9 +79,9 @@ export const jobs = table("jobs", ["jobId"], {
   jobId: hex,
   state: text,
   /** Null unless it was posted: of a signed request only the job reaches the chain. */
-  request: orNull(json<OrderJson>()),
+  request: orNull(document<OrderJson>()),
   /** What of the request goes on to matter; null until it is matched. */
-  job: orNull(json<OrderJson>()),
+  job: orNull(document<OrderJson>()),
   requester: orNull(hex),
   payer: orNull(hex),
   token: orNull(hex),

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { BlockRef, FollowedBlock, FollowerStore, FollowStep } from "@berth/chain";
 import { type Deployment, type Hex, MarketError, toJson } from "@berth/protocol";
 import { blockDecoder, type DecodeBlock } from "../decode/events.ts";
@@ -9,6 +10,8 @@ import { type Copy, copyHex, copyLine, type Database, type Query } from "../stor
 
 /** How many of the newest blocks can be rolled back. */
 export const WINDOW = 128;
+/** Between that many the database hears more of the logs, which it writes meanwhile. */
+const BLOCKS_PER_TURN = 8;
 
 export interface FollowerStoreOptions {
   db: Database;
@@ -61,14 +64,17 @@ async function write(query: Query, copy: Copy, { blocks, safe }: BlocksStep, dec
   await preload(events.flat(), rows);
   // A reorganisation that reaches below the window stops everything, so nothing of that is kept but the cursor.
   const isRecent = ({ number }: BlockRef) => number > safe - WINDOW;
+  const copied = insertLogs(copy, blocks);
+  copied.catch(() => {}); // seen below
   for (const [i, block] of blocks.entries()) {
     rows.beginBlock(block.number, isRecent(block));
     for (const event of events[i] ?? []) await project(event, rows);
+    if (i % BLOCKS_PER_TURN === 0) await setImmediate();
   }
-  const changes = await rows.flush();
+  await copied;
+  const changes = await rows.flush(copy);
   const kept = blocks.filter((block, i) => isRecent(block) || i === blocks.length - 1);
   await insertBlocks(query, kept);
-  await insertLogs(copy, blocks);
   await (blocks.every(isRecent) ? prune(query) : forgetBelow(query, kept[0]));
   return changes;
 }

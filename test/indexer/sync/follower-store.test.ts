@@ -55,6 +55,32 @@ describe("follower store", () => {
     expect(await accepted()).to.deep.equal([true]);
   });
 
+  it("writes, replaces and puts back many rows of a step as it does few", async () => {
+    const { apply } = store();
+    const many = (number: number, accepted: boolean, from: number, to: number): FollowedBlock => {
+      const block = acceptance(number, accepted);
+      const logs = Array.from({ length: to - from }, (_, i) => ({
+        ...acceptanceLog(number, accepted, `0x${(from + i).toString(16).padStart(40, "0")}`),
+        logIndex: i,
+      }));
+      return { ...block, logs };
+    };
+    const all = async () =>
+      (await selectRows(db.query, acceptances, "ORDER BY t.what")).map((row) => [row.what, row.accepted]);
+    await apply(blocks([many(10, true, 0, 100)]));
+    const first = await all();
+    await apply(blocks([many(11, false, 50, 250), many(12, true, 240, 260)]));
+    const second = await all();
+    expect([first.length, second.length]).to.deep.equal([100, 260]);
+    expect(second.map(([, accepted]) => accepted)).to.deep.equal(
+      Array.from({ length: 260 }, (_, i) => i < 50 || i >= 240),
+    );
+    await apply({ type: "rollback", to: ref(10) });
+    expect(await all()).to.deep.equal(first);
+    await apply(blocks([many(11, false, 50, 250), many(12, true, 240, 260)]));
+    expect(await all()).to.deep.equal(second);
+  });
+
   it("writes every byte of a log", async () => {
     const block = acceptance(10, true);
     await store().apply(blocks([block]));
@@ -165,8 +191,13 @@ function blocks(list: FollowedBlock[], safe = list.at(-1)?.number ?? 0): FollowS
 }
 
 function acceptance(number: number, accepted: boolean): FollowedBlock {
-  const topics = encodeEventTopics({ abi: jobMarketAbi, eventName: "AcceptanceSet", args: { operator, what } });
-  const log: RawLog = {
+  const logs = [acceptanceLog(number, accepted)];
+  return { ...ref(number), parentHash: hash(number - 1), timestamp: 1_700_000_000 + number, logs };
+}
+
+function acceptanceLog(number: number, accepted: boolean, of: Address = what): RawLog {
+  const topics = encodeEventTopics({ abi: jobMarketAbi, eventName: "AcceptanceSet", args: { operator, what: of } });
+  return {
     address: market,
     topics: topics as Hex[],
     data: encodeAbiParameters([{ type: "bool" }], [accepted]),
@@ -176,7 +207,6 @@ function acceptance(number: number, accepted: boolean): FollowedBlock {
     transactionIndex: 3,
     logIndex: 7,
   };
-  return { ...ref(number), parentHash: hash(number - 1), timestamp: 1_700_000_000 + number, logs: [log] };
 }
 
 function ref(number: number) {
