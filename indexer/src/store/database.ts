@@ -1,8 +1,8 @@
 /** Runs one statement; parameters are `$1`, `$2` … and its rows come back as plain objects. */
 export type Query = <Row = Record<string, unknown>>(sql: string, params?: readonly unknown[]) => Promise<Row[]>;
 
-/** Appends to `target`, a table with its columns in brackets, what `copyLine` made of each row. */
-export type Copy = (target: string, lines: string) => Promise<void>;
+/** Appends to `target`, a table with its columns in brackets, what `copyLine` made of each row; bytes after `BINARY`. */
+export type Copy = (target: string, lines: string | Uint8Array<ArrayBuffer>) => Promise<void>;
 
 /** PostgreSQL, embedded or behind a URL: the same dialect, so the same SQL. */
 export interface Database {
@@ -20,8 +20,8 @@ export interface Database {
 /** One moment for all that is read after it, and nothing is written. */
 export const BEGIN_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/** A row in the text form of COPY. Values are numbers, or hexadecimal digits that `copyHex` wrote. */
-export function copyLine(values: readonly (string | number)[]): string {
+/** A row in the text form of COPY, of values that a column's `copy` wrote. */
+export function copyLine(values: readonly string[]): string {
   return `${values.join("\t")}\n`;
 }
 

@@ -6,7 +6,8 @@ import { preload } from "../project/preload.ts";
 import { project } from "../project/project.ts";
 import { type Changes, createWorkingSet, undoAbove } from "../project/working-set.ts";
 import { recordChanges } from "../store/changes.ts";
-import { type Copy, copyHex, copyLine, type Database, type Query } from "../store/database.ts";
+import type { Copy, Database, Query } from "../store/database.ts";
+import { encodeLogs, LOG_ROWS } from "./log-rows.ts";
 
 /** How many of the newest blocks can be rolled back. */
 export const WINDOW = 128;
@@ -95,19 +96,9 @@ async function insertBlocks(query: Query, blocks: readonly FollowedBlock[]): Pro
 }
 
 async function insertLogs(copy: Copy, blocks: readonly FollowedBlock[]): Promise<void> {
-  const lines: string[] = [];
-  for (const { number, timestamp, logs } of blocks) {
-    for (const { logIndex, blockHash, transactionHash, transactionIndex, address, topics, data } of logs) {
-      const joined = copyHex(`0x${topics.map((topic) => topic.slice(2)).join("")}`);
-      const from = [copyHex(transactionHash), transactionIndex, copyHex(address)];
-      lines.push(copyLine([number, logIndex, copyHex(blockHash), timestamp, ...from, joined, copyHex(data)]));
-    }
-  }
-  if (lines.length > 0) await copy(LOGS, lines.join(""));
+  const rows = encodeLogs(blocks);
+  if (rows !== undefined) await copy(LOG_ROWS, rows);
 }
-
-const LOGS =
-  "logs (block_number, log_index, block_hash, timestamp, transaction_hash, transaction_index, address, topics, data)";
 
 /** What lies below the window can no longer be rolled back. */
 async function prune(query: Query): Promise<void> {
