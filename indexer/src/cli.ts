@@ -19,6 +19,10 @@ program
   )
   .option("--host <address>", "address to listen on (BERTH_INDEXER_HOST)")
   .option("--port <number>", "port to listen on, 0 for any (BERTH_INDEXER_PORT)")
+  .option(
+    "--role <role>",
+    "beside others on one server: auto leads when nobody else does, replica never (BERTH_ROLE; auto)",
+  )
   .option("--matcher-key-file <file>", "private key of the account that sends matches (BERTH_MATCHER_KEY_FILE)")
   .option("--tip-worth <token=wei...>", "wei of gas that one token unit of a tip pays for (BERTH_TIP_WORTH)")
   .option("--given-gas <wei>", "gas a day for matches that their tips do not pay for (BERTH_GIVEN_GAS; one coin)")

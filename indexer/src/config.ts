@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { type Deployment, type Hex, MarketError, parseDeployment, parseWith } from "@berth/protocol";
 import { z } from "zod";
+import { type ConfiguredRole, roles } from "./cluster/role.ts";
 import type { ApiLimits } from "./http/limits.ts";
 import { DEFAULT_INTAKE, type IntakeLimits } from "./intake/limits.ts";
 import { DEFAULT_GAS_POLICY, type GasPolicy, parseTipWorth } from "./match/gas-policy.ts";
@@ -13,6 +14,8 @@ export interface IndexerConfig {
   dataFolder: string;
   /** A PostgreSQL server instead of the embedded database. */
   databaseUrl?: string | undefined;
+  /** Beside others on one server: may it lead? `auto` without it. */
+  role?: ConfiguredRole | undefined;
   host: string;
   /** 0: any free port. */
   port: number;
@@ -50,6 +53,7 @@ const settingsSchema = z.strictObject({
   rpc: z.array(z.string().min(1)).min(1),
   data: z.string().min(1),
   databaseUrl: z.string().min(1).optional(),
+  role: z.enum(roles),
   host: z.string().min(1),
   port: z.coerce.number().int().min(0).max(65_535),
   matcherKeyFile: z.string().min(1).optional(),
@@ -69,6 +73,7 @@ export interface Flags {
   deployment?: string;
   rpc?: string[];
   data?: string;
+  role?: string;
   host?: string;
   port?: string;
   matcherKeyFile?: string;
@@ -93,6 +98,7 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
       rpc: flags.rpc ?? env["BERTH_RPC_URL"]?.split(","),
       data: flags.data ?? env["BERTH_INDEXER_DATA"] ?? "berth-indexer-data",
       databaseUrl: env["DATABASE_URL"],
+      role: flags.role ?? env["BERTH_ROLE"] ?? "auto",
       host: flags.host ?? env["BERTH_INDEXER_HOST"] ?? "127.0.0.1",
       port: flags.port ?? env["BERTH_INDEXER_PORT"] ?? 8480,
       matcherKeyFile: flags.matcherKeyFile ?? env["BERTH_MATCHER_KEY_FILE"],
@@ -109,11 +115,21 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
     },
     { code: "CONFIG_INVALID", what: "The indexer's configuration" },
   );
+  if (settings.role === "replica" && settings.databaseUrl === undefined) {
+    throw new MarketError(
+      "CONFIG_INVALID",
+      "A replica serves what another indexer writes, and has no database of its own.",
+      {
+        hint: "Set DATABASE_URL to the PostgreSQL server of the others, or leave the role away.",
+      },
+    );
+  }
   return {
     deployment: await readDeployment(settings.deployment),
     rpcUrls: settings.rpc,
     dataFolder: settings.data,
     databaseUrl: settings.databaseUrl,
+    role: settings.role,
     host: settings.host,
     port: settings.port,
     matcherKey: settings.matcherKeyFile === undefined ? undefined : await readKey(settings.matcherKeyFile),

@@ -1,8 +1,14 @@
-import { connectRpc, createOutbox, followChain, readHeader } from "@berth/chain";
-import { jobMarketAbi, providerStakingAbi } from "@berth/protocol";
+import { connectRpc, createAlarm, createOutbox, type Follower, followChain, readHeader } from "@berth/chain";
+import { type Hex, jobMarketAbi, providerStakingAbi } from "@berth/protocol";
 import type { Logger } from "pino";
 import { privateKeyToAccount } from "viem/accounts";
-import { createLiveBook } from "./book/live-book.ts";
+import { createBookFeed } from "./cluster/book-feed.ts";
+import { startCampaign } from "./cluster/campaign.ts";
+import { createCandidate, type Lease, soleCandidate } from "./cluster/lease.ts";
+import { hearNotices } from "./cluster/notices.ts";
+import { pause } from "./cluster/pause.ts";
+import type { Role } from "./cluster/role.ts";
+import { createTableWatch } from "./cluster/table-watch.ts";
 import type { IndexerConfig } from "./config.ts";
 import { createChangeHub } from "./http/change-hub.ts";
 import { DEFAULT_LIMITS } from "./http/limits.ts";
@@ -34,94 +40,97 @@ export interface Indexer {
   close(): Promise<void>;
 }
 
+/** What a leader does beside serving. */
+interface Leading {
+  follower: Follower;
+  matcher: Matcher | undefined;
+  done: Promise<void>;
+}
+
 const PRUNE_MS = 30_000;
+/** Longest wait between two looks at what others wrote, for the case that a notice was lost. */
+const POLL_MS = 1_000;
+/** Any number that only Berth indexers use, for those that start at the same time. */
+const START_LOCK = "4207849485";
 /** What names a refusal of a match: the stake is locked by another contract, with errors of its own. */
 const MATCH_ERRORS = [...jobMarketAbi, ...providerStakingAbi].filter(({ type }) => type === "error");
 
 /**
- * Starts following the chain, the API, and with a key the matcher.
- * Throws RPC_UNAVAILABLE, WRONG_CHAIN, NOT_DEPLOYED, DATA_FOLDER_IN_USE, DATA_FOLDER_STALE, PORT_TAKEN.
+ * Starts following the chain, the API, and with a key the matcher. Beside others on one database, one leads and the others
+ * serve what it writes. Throws RPC_UNAVAILABLE, WRONG_CHAIN, NOT_DEPLOYED, DATA_FOLDER_IN_USE, DATA_FOLDER_STALE,
+ * DATABASE_UNREACHABLE, PORT_TAKEN.
  */
 export async function startIndexer(
   config: IndexerConfig,
   { signal, log }: { signal: AbortSignal; log: Logger },
 ): Promise<Indexer> {
-  const { deployment, confirmations, pollMs } = config;
+  const { deployment, databaseUrl, confirmations, pollMs } = config;
   const stop = new AbortController();
   const stopped = AbortSignal.any([signal, stop.signal]);
   const rpc = await connectRpc({ urls: config.rpcUrls, expectedChainId: deployment.chainId, log, signal });
   const { identity, staking, market } = deployment;
   await rpc.assertDeployed({ "identity registry": identity, "staking contract": staking, "job market": market });
-  const db =
-    config.databaseUrl === undefined
-      ? await openPglite(config.dataFolder)
-      : await openPostgres(config.databaseUrl, { log });
+  const db = databaseUrl === undefined ? await openPglite(config.dataFolder) : await openPostgres(databaseUrl, { log });
+  const candidate = databaseUrl === undefined ? soleCandidate(db) : createCandidate(databaseUrl);
   const running: Promise<void>[] = [];
   try {
-    return await start(db);
+    return await start();
   } catch (error) {
     stop.abort();
     await Promise.allSettled(running);
+    await candidate.close();
     await db.close();
     throw error;
   }
 
-  async function start(db: Database): Promise<Indexer> {
-    await migrate(db);
-    await claimOrigin(db, deployment, (await readHeader(rpc, 0, signal)).hash);
-    const live = createLiveBook(db);
+  async function start(): Promise<Indexer> {
+    const genesis = (await readHeader(rpc, 0, signal)).hash;
+    const prepare = async () => {
+      await migrate(db);
+      await claimOrigin(db, deployment, genesis);
+    };
+    await (databaseUrl === undefined ? prepare() : oneAfterAnother(db, prepare));
+    const watch = createTableWatch({ rpc, db, fromBlock: deployment.fromBlock, confirmations, signal: stopped });
     let blockTime = await newestBlockTime(db);
     /** Chains in tests run ahead of the clock; a chain at rest stays behind it. */
-    const now = () => Math.max(Math.floor(Date.now() / 1000), blockTime);
-    await live.load(now());
-    let matcher: Matcher | undefined;
+    const now = () => Math.max(Math.floor(Date.now() / 1000), blockTime, watch.blockTime());
+    const feed = await createBookFeed(db, now);
+    const { live } = feed;
     const changes = await createChangeHub(db, { log });
-    const follower = followChain({
-      rpc,
-      addresses: [identity, staking, market],
-      fromBlock: deployment.fromBlock,
-      confirmations,
-      pollMs,
-      windowSize: WINDOW,
-      store: createFollowerStore({ db, deployment, onCommitted: live.apply }),
-      onBatch: (step) => {
-        if (step.type === "blocks") blockTime = Math.max(blockTime, step.blocks.at(-1)?.timestamp ?? 0);
-        changes.wake();
-        matcher?.wake();
-      },
-      signal: stopped,
-      log,
-    });
-    const caughtUp = () => follower.status().state === "following";
-    const bookBlock = () => follower.status().cursor?.number ?? -1;
-    run(follower.done);
-    if (config.matcherKey !== undefined) {
-      const options = { db, live, deployment, caughtUp, bookBlock, now, signal: stopped, log };
-      matcher = await startMatcher({ ...options, ...matcherAccount(db) });
-      run(matcher.done);
+    let leading: Leading | undefined;
+    const status = () => (leading?.follower ?? watch).status();
+    const caughtUp = () => status().state === "following" && feed.isWhole();
+    const role = (): Role => (leading !== undefined ? "leader" : config.role === "replica" ? "replica" : "standby");
+    const { promise: synced, resolve: markSynced } = Promise.withResolvers<void>();
+    const asleep = config.matcherKey === undefined ? undefined : matcherAsleep(config.matcherKey);
+    /** Somebody may have written something. */
+    const news = createAlarm();
+
+    const lease = config.role === "replica" ? undefined : await candidate.tryToLead();
+    const campaign = { candidate, lease, startLeading, stopLeading, signal: stopped, log };
+    if (config.role !== "replica") run((await startCampaign(campaign)).done);
+    run(pruneBook());
+    if (databaseUrl !== undefined) {
+      run(hearNotices(databaseUrl, { onNews: news.ring, signal: stopped, log }));
+      run(keepUp());
     }
     const { orders, questions, streams: most } = { ...DEFAULT_LIMITS, ...config.limits };
     const limits = { rateLimit: createRateLimit(orders), readLimit: createRateLimit(questions) };
     const streams = createStreams(most);
-    const heights = createHeights(rpc, () => follower.status().head);
-    const intake = createIntake({
-      rpc,
-      db,
-      live,
-      deployment,
-      limits: config.intake,
-      now,
-      caughtUp,
-      onTaken: () => matcher?.wake(),
-    });
+    const heights = createHeights(rpc, () => status().head);
+    const onTaken = () => leading?.matcher?.wake();
+    const intake = createIntake({ rpc, db, live, deployment, limits: config.intake, now, caughtUp, onTaken });
     const context: ApiContext = {
       intake,
       db,
       live,
       rpc,
       deployment,
-      follower,
-      matcher,
+      follower: { status },
+      get matcher() {
+        return leading?.matcher ?? asleep;
+      },
+      role,
       changes,
       streams,
       heights,
@@ -130,17 +139,17 @@ export async function startIndexer(
       caughtUp,
     };
     const server = await startServer(config, context, { log });
-    run(pruneUntil(stopped));
-    log.info({ url: server.url, matcher: matcher?.address }, "indexer started");
+    log.info({ url: server.url, role: role(), matcher: context.matcher?.address }, "indexer started");
 
     const done = settle().finally(async () => {
       changes.close();
       await server.close();
+      await candidate.close();
       await db.close();
     });
     return {
       url: server.url,
-      synced: follower.synced,
+      synced,
       done,
       async close() {
         stop.abort();
@@ -148,11 +157,96 @@ export async function startIndexer(
       },
     };
 
-    async function pruneUntil(end: AbortSignal): Promise<void> {
-      while (!end.aborted) {
+    /** From here on this process alone writes what follows from the chain, on the session that holds the lease. */
+    async function startLeading({ db: leased, lost }: Lease): Promise<Leading> {
+      await feed.catchUp({ now: true });
+      feed.setWriter(true);
+      blockTime = now();
+      const end = new AbortController();
+      const over = AbortSignal.any([stopped, lost, end.signal]);
+      let matcher: Matcher | undefined;
+      const follower = followChain({
+        rpc,
+        addresses: [identity, staking, market],
+        fromBlock: deployment.fromBlock,
+        confirmations,
+        pollMs,
+        windowSize: WINDOW,
+        store: createFollowerStore({ db: leased, deployment, onCommitted: (step) => live.apply(step) }),
+        onBatch: (step) => {
+          if (step.type === "blocks") blockTime = Math.max(blockTime, step.blocks.at(-1)?.timestamp ?? 0);
+          changes.wake();
+          matcher?.wake();
+        },
+        signal: over,
+        log,
+      });
+      const works = [follower.done];
+      const settled = (work: Promise<void>) => work.catch(() => {});
+      follower.done.catch(() => {});
+      follower.synced.then(markSynced);
+      if (config.matcherKey !== undefined) {
+        const isFollowing = () => follower.status().state === "following";
+        const bookBlock = () => follower.status().cursor?.number ?? -1;
+        const options = { db: leased, live, deployment, caughtUp: isFollowing, bookBlock, now, signal: over, log };
+        try {
+          matcher = await startMatcher({ ...options, ...matcherAccount(leased, over) });
+        } catch (error) {
+          end.abort();
+          await settled(follower.done);
+          throw error;
+        }
+        works.push(matcher.done);
+      }
+      works.push(pruneTables(leased, over));
+      const done = Promise.all(works)
+        .finally(async () => {
+          end.abort();
+          await Promise.all(works.map(settled));
+        })
+        .then(() => undefined);
+      done.catch(() => {});
+      leading = { follower, matcher, done };
+      return leading;
+    }
+
+    function stopLeading(): void {
+      leading = undefined;
+      watch.restart();
+      feed.setWriter(false);
+      news.ring();
+    }
+
+    /** What others write comes in as soon as it is noticed, and at every poll in case a notice was lost. */
+    async function keepUp(): Promise<void> {
+      let failed = false;
+      while (!stopped.aborted) {
+        try {
+          if (leading === undefined) await watch.look();
+          await feed.catchUp();
+          leading?.matcher?.wake();
+          changes.wake();
+          if (leading === undefined && caughtUp()) markSynced();
+          failed = false;
+        } catch (err) {
+          if (!failed && !stopped.aborted) log.warn({ err }, "the database could not be read, trying again");
+          failed = true;
+        }
+        await news.wait(Math.min(pollMs, POLL_MS), stopped);
+      }
+    }
+
+    async function pruneBook(): Promise<void> {
+      while (!stopped.aborted) {
         live.prune(now());
-        await dropExpired(db, now());
-        await pause(PRUNE_MS, end);
+        await pause(PRUNE_MS, stopped);
+      }
+    }
+
+    async function pruneTables(leased: Database, over: AbortSignal): Promise<void> {
+      while (!over.aborted) {
+        await dropExpired(leased, now());
+        await pause(PRUNE_MS, over);
       }
     }
   }
@@ -173,11 +267,11 @@ export async function startIndexer(
     }
   }
 
-  function matcherAccount(db: Database): Pick<MatcherOptions, "stage" | "policy" | "openOutbox"> {
+  function matcherAccount(db: Database, over: AbortSignal): Pick<MatcherOptions, "stage" | "policy" | "openOutbox"> {
     const account = privateKeyToAccount(config.matcherKey ?? "0x");
     const policy = config.gasPolicy ?? DEFAULT_GAS_POLICY;
     return {
-      stage: { rpc, market, from: account.address, abi: MATCH_ERRORS, signal: stopped },
+      stage: { rpc, market, from: account.address, abi: MATCH_ERRORS, signal: over },
       policy,
       openOutbox: (onChange) =>
         createOutbox({
@@ -191,7 +285,7 @@ export async function startIndexer(
           dailyGasBudget: policy.mostPerDay,
           check: requireUseful,
           onChange,
-          signal: stopped,
+          signal: over,
           log,
         }),
     };
@@ -203,11 +297,21 @@ async function newestBlockTime({ query }: Database): Promise<number> {
   return Number(row?.time ?? 0);
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  await promise;
-  clearTimeout(timer);
+/** Of several that start at once, one prepares the tables and the others find them prepared. */
+async function oneAfterAnother({ transaction }: Database, work: () => Promise<void>): Promise<void> {
+  await transaction(async (query) => {
+    await query("SELECT pg_advisory_xact_lock($1::bigint)", [START_LOCK]);
+    await work();
+  });
+}
+
+/** The matcher of an indexer that does not lead: the leader's is another one with, as a rule, the same account. */
+function matcherAsleep(key: Hex): Matcher {
+  return {
+    address: privateKeyToAccount(key).address,
+    wake() {},
+    holds: () => [],
+    status: () => ({ open: 0, lastError: null }),
+    done: new Promise(() => {}),
+  };
 }

@@ -37,6 +37,7 @@ export function createMetrics(context: ApiContext): Metrics {
   gauge("indexed_block", "Highest block in the tables", () => context.follower.status().cursor?.number);
   gauge("lag_blocks", "Blocks that could be indexed already", () => context.follower.status().lagBlocks);
   gauge("ready", "1 while the tables are as new as the chain", () => Number(context.caughtUp()));
+  gauge("leader", "1 while this indexer is the one that follows the chain", () => Number(context.role() === "leader"));
   gauge("book_offers", "Offers in the order book", () => context.live.book.size);
   gauge("open_requests", "Requests that wait for a match", () => context.live.openCount(context.now()));
   gauge("intake_at_work", "Orders that are being verified and stored", () => context.intake.gate.atWork);

@@ -3,6 +3,7 @@ import { type Deployment, parseWith, toJson } from "@berth/protocol";
 import type { RequestHandler, Response } from "express";
 import type { z } from "zod";
 import type { LiveBook } from "../book/live-book.ts";
+import type { Role } from "../cluster/role.ts";
 import type { Intake } from "../intake/intake.ts";
 import type { Matcher } from "../match/matcher.ts";
 import type { Database } from "../store/database.ts";
@@ -19,7 +20,8 @@ export interface ApiContext {
   live: LiveBook;
   rpc: Rpc;
   deployment: Deployment;
-  follower: Follower;
+  follower: Pick<Follower, "status">;
+  role: () => Role;
   matcher: Matcher | undefined;
   /** Takes signed orders. */
   intake: Intake;

@@ -1,5 +1,6 @@
 import { jobMarketAbi, orderTypes } from "@berth/protocol";
 import { z } from "zod";
+import { currentRoles } from "../cluster/role.ts";
 import { jobStates, refundReasons, replicaStates } from "../store/tables.ts";
 
 /** Shapes of answers, as they are on the wire: amounts are decimal strings, bytes lower-case hexadecimal text. */
@@ -187,10 +188,15 @@ export const explanation = z
   })
   .meta({ id: "Explanation" });
 
+export const role = z.enum(currentRoles).meta({
+  description: "`leader` writes what follows from the chain, `standby` would when it is gone, `replica` never does",
+});
+
 export const statusItem = z
   .strictObject({
     chainId: count,
     market: address,
+    role,
     state: z.string(),
     head: orNull(count),
     indexed: orNull(count),

@@ -282,4 +282,28 @@ export const migrations: readonly Migration[] = [
       ALTER TABLE undo ALTER COLUMN before TYPE json USING before::json;
     `,
   },
+  {
+    version: 5,
+    name: "several indexers on one database",
+    sql: `
+      -- Which transaction wrote an order last: who has read all that ended before one asks for what came since.
+      ALTER TABLE offers ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id();
+      ALTER TABLE requests ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id();
+      CREATE INDEX offers_tx ON offers (tx);
+      CREATE INDEX requests_tx ON requests (tx);
+      CREATE FUNCTION note_writer() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NEW.tx := pg_current_xact_id(); RETURN NEW; END $$;
+      CREATE TRIGGER offers_tx BEFORE UPDATE ON offers FOR EACH ROW EXECUTE FUNCTION note_writer();
+      CREATE TRIGGER requests_tx BEFORE UPDATE ON requests FOR EACH ROW EXECUTE FUNCTION note_writer();
+
+      -- Wakes the other indexers on this database at the commit.
+      CREATE FUNCTION give_notice() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NOTIFY berth; RETURN NULL; END $$;
+      CREATE TRIGGER blocks_notice AFTER INSERT OR DELETE ON blocks FOR EACH STATEMENT EXECUTE FUNCTION give_notice();
+      CREATE TRIGGER changes_notice AFTER UPDATE ON change_counter FOR EACH STATEMENT EXECUTE FUNCTION give_notice();
+      CREATE TRIGGER offers_notice AFTER INSERT ON offers FOR EACH STATEMENT EXECUTE FUNCTION give_notice();
+      CREATE TRIGGER requests_notice AFTER INSERT OR UPDATE ON requests
+        FOR EACH STATEMENT EXECUTE FUNCTION give_notice();
+    `,
+  },
 ];

@@ -15,11 +15,16 @@ export const getReady = route({
   method: "get",
   path: "/ready",
   summary: "200 when the tables are as new as the chain, else 503.",
-  answer: z.strictObject({ ready: z.boolean(), state: z.string(), lagBlocks: z.int().nullable() }),
+  answer: z.strictObject({
+    ready: z.boolean(),
+    role: shape.role,
+    state: z.string(),
+    lagBlocks: z.int().nullable(),
+  }),
   statusOf: (answer) => ((answer as { ready: boolean }).ready ? 200 : 503),
-  handle(_, { caughtUp, follower }) {
+  handle(_, { caughtUp, follower, role }) {
     const { state, lagBlocks } = follower.status();
-    return { ready: caughtUp(), state, lagBlocks };
+    return { ready: caughtUp(), role: role(), state, lagBlocks };
   },
 });
 
@@ -28,12 +33,13 @@ export const getStatus = route({
   path: "/status",
   summary: "How far this indexer is, what it holds, and its last trouble.",
   answer: shape.statusItem,
-  handle(_, { deployment, follower, live, now, matcher }: ApiContext) {
+  handle(_, { deployment, follower, role, live, now, matcher }: ApiContext) {
     const { state, head, cursor, lagBlocks, lastError } = follower.status();
     const trouble = lastError ?? matcher?.status().lastError ?? null;
     return {
       chainId: deployment.chainId,
       market: deployment.market,
+      role: role(),
       state,
       head,
       indexed: cursor?.number ?? null,

@@ -1,0 +1,116 @@
+import pg from "pg";
+import { BEGIN_SNAPSHOT, type Database } from "../store/database.ts";
+import { inTransaction, isLost, queryOver } from "../store/postgres-session.ts";
+
+/** Any number that only Berth indexers use, so that they see each other's lock. */
+const LEADER_LOCK = "4207849484";
+
+/** The right to write what follows from the chain. One program has it at a time. */
+export interface Lease {
+  /**
+   * Every statement runs on the session that holds the lock: when the session ends the lock is free, and nothing of what
+   * the session had not committed by then is ever written.
+   */
+  db: Database;
+  /** Aborts when the session was lost, and the right with it. */
+  lost: AbortSignal;
+  close(): Promise<void>;
+}
+
+/** Somebody who would lead. */
+export interface Candidate {
+  /** Undefined while another leads. Throws when the server cannot be asked. */
+  tryToLead(): Promise<Lease | undefined>;
+  close(): Promise<void>;
+}
+
+/**
+ * The server finds out by itself that a leader's machine is gone: after three seconds without a sign of it. A process that
+ * is killed closes its connection, which frees the lock at once.
+ */
+const SETTINGS = {
+  application_name: "berth-indexer leader",
+  tcp_keepalives_idle: "1",
+  tcp_keepalives_interval: "1",
+  tcp_keepalives_count: "2",
+  tcp_user_timeout: "3000",
+  client_connection_check_interval: "1000",
+};
+
+export function createCandidate(url: string): Candidate {
+  let waiting: pg.Client | undefined;
+
+  async function connected(): Promise<pg.Client> {
+    if (waiting !== undefined) return waiting;
+    const client = new pg.Client({ connectionString: url, keepAlive: true, keepAliveInitialDelayMillis: 1_000 });
+    const forget = () => {
+      if (waiting === client) waiting = undefined;
+    };
+    client.on("error", forget).on("end", forget);
+    await client.connect();
+    // Some are unknown to older servers.
+    const names = Object.keys(SETTINGS);
+    await client.query(
+      `SELECT set_config(s.name, v.value, false) FROM unnest($1::text[], $2::text[]) AS v(name, value)
+       JOIN pg_settings s ON s.name = v.name`,
+      [names, Object.values(SETTINGS)],
+    );
+    waiting = client;
+    return client;
+  }
+
+  return {
+    async tryToLead() {
+      const client = await connected();
+      const { rows } = await client.query("SELECT pg_try_advisory_lock($1::bigint) AS got", [LEADER_LOCK]);
+      if (rows[0]?.got !== true) return undefined;
+      waiting = undefined;
+      return leaseOf(client);
+    },
+    async close() {
+      const client = waiting;
+      waiting = undefined;
+      await client?.end();
+    },
+  };
+}
+
+/** One program alone with its database leads for as long as it lives. */
+export function soleCandidate(db: Database): Candidate {
+  return {
+    tryToLead: async () => ({ db, lost: new AbortController().signal, close: async () => {} }),
+    close: async () => {},
+  };
+}
+
+function leaseOf(client: pg.Client): Lease {
+  const lost = new AbortController();
+  const lose = () => lost.abort();
+  client.on("error", lose).on("end", lose);
+  const query = queryOver(client, (error) => {
+    if (isLost(error)) lose();
+    return error;
+  });
+  const inTurn = createTurns();
+  const db: Database = {
+    query: (sql, params) => inTurn(() => query(sql, params)),
+    transaction: (work) => inTurn(() => inTransaction(client, query, "BEGIN", work)),
+    snapshot: (work) => inTurn(() => inTransaction(client, query, `BEGIN ${BEGIN_SNAPSHOT}`, work)),
+    script: (sql) =>
+      db.transaction(async (run) => {
+        await run(sql);
+      }),
+    close: () => client.end(),
+  };
+  return { db, lost: lost.signal, close: () => client.end().catch(() => {}) };
+}
+
+/** One after the other: statements of others must not get into a transaction. */
+function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const turn = last.then(work, work);
+    last = turn.catch(() => {});
+    return turn;
+  };
+}
