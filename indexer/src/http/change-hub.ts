@@ -1,6 +1,8 @@
+import { setImmediate } from "node:timers/promises";
 import type { Logger } from "pino";
 import { type Change, changeRange, changesAfter } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";
+import { announceOrders } from "../store/orders.ts";
 
 /** An event as it goes over the wire: encoded once, whoever listens. */
 export interface WireChange {
@@ -24,6 +26,8 @@ export interface Listener {
 
 interface Reader {
   listener: Listener;
+  /** The last event that it got, or that was not for it. */
+  at: number;
   /** It has gone. */
   over: boolean;
 }
@@ -32,6 +36,8 @@ interface Reader {
 export interface ChangeHub {
   /** Number of the newest event that was read. */
   readonly newest: number;
+  /** Is nothing known of that `newest` does not count? */
+  readonly settled: boolean;
   readonly listeners: number;
   /** There may be something new in the tables. */
   wake(): void;
@@ -44,31 +50,41 @@ export interface ChangeHub {
 
 const RECENT = 4_096;
 const READ = 1_000;
-/** Events between two looks at whether a listener who catches up keeps pace. */
+/** Events that a listener gets at once. */
 const PAGE = 200;
+/** How long listeners are served before anything else may run. */
+const SLICE_MS = 4;
 const HEARTBEAT_MS = 15_000;
+/** Looks at the tables without being told to, so that nothing that was missed stays unknown. */
+const POLL_MS = 1_000;
 const RETRY_MS = 1_000;
 
 export async function createChangeHub(
   { query }: Pick<Database, "query">,
-  { log }: { log: Logger },
+  { log, pollMs = POLL_MS }: { log: Logger; pollMs?: number },
 ): Promise<ChangeHub> {
   let { last: newest } = await changeRange(query);
   /** The newest events in order, so that most listeners cost the database nothing. */
   let recent: WireChange[] = [];
   const live = new Set<Reader>();
   let closed = false;
+  let settled = true;
   let reading = false;
   let again = false;
+  let serving = false;
   let retry: NodeJS.Timeout | undefined;
   const heartbeat = setInterval(() => {
     const bytes = Buffer.from(`id: ${newest}\n\n`);
-    for (const { listener } of live) listener.take(bytes);
+    for (const { listener, at } of live) if (at === newest) listener.take(bytes);
   }, HEARTBEAT_MS).unref();
+  const poll = setInterval(wake, pollMs).unref();
 
   return {
     get newest() {
       return newest;
+    },
+    get settled() {
+      return settled;
     },
     get listeners() {
       return live.size;
@@ -76,8 +92,8 @@ export async function createChangeHub(
     wake,
     first: async () => (await changeRange(query)).first,
     listen(listener, seq) {
-      const reader: Reader = { listener, over: false };
-      follow(reader, seq);
+      const reader: Reader = { listener, at: seq, over: false };
+      follow(reader);
       return () => {
         reader.over = true;
         live.delete(reader);
@@ -85,7 +101,9 @@ export async function createChangeHub(
     },
     close() {
       closed = true;
+      settled = false;
       clearInterval(heartbeat);
+      clearInterval(poll);
       clearTimeout(retry);
       live.clear();
     },
@@ -93,9 +111,14 @@ export async function createChangeHub(
 
   function wake(): void {
     again = true;
-    if (closed || reading) return;
+    if (closed) return;
+    settled = false;
+    if (reading) return;
     reading = true;
     readAll()
+      .then(() => {
+        settled = !again && !closed;
+      })
       .catch((err: unknown) => {
         if (closed) return;
         log.warn({ err }, "change stream could not be read, trying again");
@@ -110,6 +133,7 @@ export async function createChangeHub(
   async function readAll(): Promise<void> {
     while (again && !closed) {
       again = false;
+      await announceOrders(query);
       const changes = (await changesAfter(query, newest, READ)).map(encode);
       const [oldest] = changes;
       if (closed || oldest === undefined) continue;
@@ -117,21 +141,7 @@ export async function createChangeHub(
       newest = changes.at(-1)?.seq ?? newest;
       recent = [...recent, ...changes].slice(-RECENT);
       again ||= changes.length === READ;
-      for (let from = 0; from < changes.length; from += PAGE) {
-        const more = from + PAGE < changes.length || changes.length === READ;
-        giveAll(changes.slice(from, from + PAGE), more);
-      }
-    }
-  }
-
-  /** Whoever has not taken a page of many goes on at its own pace, so that a large step drops nobody. */
-  function giveAll(page: readonly WireChange[], more: boolean): void {
-    const all = Buffer.concat(page.map(({ bytes }) => bytes));
-    for (const reader of live) {
-      give(reader.listener, page, all);
-      if (!more || !reader.listener.waiting()) continue;
-      live.delete(reader);
-      follow(reader, page.at(-1)?.seq ?? newest);
+      serve();
     }
   }
 
@@ -142,44 +152,94 @@ export async function createChangeHub(
     live.clear();
   }
 
-  function follow(reader: Reader, after: number): void {
-    catchUp(reader, after).catch((err: unknown) => {
+  /** Gives everybody what is new, a slice of time at once: what comes meanwhile goes with it, in one piece for each. */
+  function serve(): void {
+    if (serving) return;
+    serving = true;
+    serveAll()
+      .catch((err: unknown) => log.error({ err }, "listeners could not be served"))
+      .finally(() => {
+        serving = false;
+      });
+  }
+
+  async function serveAll(): Promise<void> {
+    let until = performance.now() + SLICE_MS;
+    for (let isBehind = true; isBehind && !closed; ) {
+      isBehind = false;
+      const pieces = new Map<string, Buffer>();
+      for (const reader of live) {
+        if (reader.at < newest) advance(reader, pieces);
+        isBehind ||= reader.at < newest;
+        if (performance.now() < until) continue;
+        await setImmediate();
+        if (closed) return;
+        until = performance.now() + SLICE_MS;
+        // Those who were served before what came meanwhile.
+        isBehind = true;
+      }
+    }
+  }
+
+  /** Whoever has not taken a page of many, or has to wait for the tables, goes on at its own pace and delays nobody. */
+  function advance(reader: Reader, pieces: Map<string, Buffer>): void {
+    const { listener, at } = reader;
+    const page = recentAfter(at);
+    if (page !== undefined) {
+      reader.at = page.at(-1)?.seq ?? at;
+      give(listener, page, pieces);
+      if (reader.at === newest || !listener.waiting()) return;
+    }
+    live.delete(reader);
+    follow(reader);
+  }
+
+  function follow(reader: Reader): void {
+    catchUp(reader).catch((err: unknown) => {
       log.warn({ err }, "listener could not catch up");
       reader.listener.lost(newest + 1);
     });
   }
 
-  async function catchUp(reader: Reader, after: number): Promise<void> {
+  async function catchUp(reader: Reader): Promise<void> {
     const { listener } = reader;
-    for (let at = after; await listener.drained(); ) {
+    while (await listener.drained()) {
       if (reader.over || closed) return;
-      if (at >= newest) {
+      if (reader.at >= newest) {
         live.add(reader);
         return;
       }
-      const page = await pageAfter(at);
+      const page = recentAfter(reader.at) ?? (await changesAfter(query, reader.at, PAGE)).map(encode);
       if (reader.over || closed) return;
-      if (page[0]?.seq !== at + 1) return listener.lost(page[0]?.seq ?? newest + 1);
+      if (page[0]?.seq !== reader.at + 1) return listener.lost(page[0]?.seq ?? newest + 1);
       // The tables may have more than was read. That comes to the listener once, when it is read.
       const known = page.filter(({ seq }) => seq <= newest);
+      reader.at = known.at(-1)?.seq ?? reader.at;
       give(listener, known);
-      at = known.at(-1)?.seq ?? at;
     }
   }
 
-  async function pageAfter(seq: number): Promise<WireChange[]> {
+  /** The page after `seq`; undefined when it is no longer in memory. */
+  function recentAfter(seq: number): WireChange[] | undefined {
     const first = recent[0]?.seq;
-    if (first === undefined || seq + 1 < first) return (await changesAfter(query, seq, PAGE)).map(encode);
+    if (first === undefined || seq + 1 < first) return undefined;
     return recent.slice(seq + 1 - first, seq + 1 - first + PAGE);
   }
 }
 
-/** `all`: the bytes of every change, for those who want them all. */
-function give(listener: Listener, changes: readonly WireChange[], all?: Buffer): void {
+/** `pieces`: what others got in this round; who wants the same gets the same bytes. */
+function give(listener: Listener, changes: readonly WireChange[], pieces = new Map<string, Buffer>()): void {
   const wanted = changes.filter((change) => listener.wants(change));
-  if (wanted.length === 0) return;
-  const isAll = all !== undefined && wanted.length === changes.length;
-  listener.take(isAll ? all : Buffer.concat(wanted.map(({ bytes }) => bytes)));
+  if (wanted.length > 0) listener.take(pieceOf(wanted, wanted.length === changes.length ? pieces : new Map()));
+}
+
+function pieceOf(changes: readonly WireChange[], pieces: Map<string, Buffer>): Buffer {
+  const [first, ...more] = changes;
+  if (first !== undefined && more.length === 0) return first.bytes;
+  const place = `${first?.seq} ${changes.length}`;
+  const piece = pieces.get(place) ?? Buffer.concat(changes.map(({ bytes }) => bytes));
+  pieces.set(place, piece);
+  return piece;
 }
 
 function encode({ seq, entity, about, body }: Change): WireChange {

@@ -1,5 +1,5 @@
 /** Text and numbers as PostgreSQL takes them from both drivers. */
-type Value = string | number | readonly number[];
+type Value = string | number | readonly number[] | null;
 
 /** The WHERE of a list: only what was asked for is in the statement, so that the planner sees what counts. */
 export interface Conditions {
@@ -22,7 +22,7 @@ export function createConditions(...always: string[]): Conditions {
       return self;
     },
     param(value) {
-      params.push(Array.isArray(value) ? JSON.stringify(value) : String(value));
+      params.push(value === null ? null : Array.isArray(value) ? JSON.stringify(value) : String(value));
       return `$${params.length}`;
     },
     get where() {

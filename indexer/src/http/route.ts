@@ -1,18 +1,20 @@
 import type { Follower, Rpc } from "@berth/chain";
 import { type Deployment, parseWith, toJson } from "@berth/protocol";
-import type { RequestHandler, Response } from "express";
+import type { Request, RequestHandler, Response } from "express";
 import type { z } from "zod";
 import type { LiveBook } from "../book/live-book.ts";
 import type { Role } from "../cluster/role.ts";
 import type { Intake } from "../intake/intake.ts";
 import type { Matcher } from "../match/matcher.ts";
 import type { Database } from "../store/database.ts";
+import type { AnswerCache, Kept } from "./answer-cache.ts";
 import type { ChangeHub } from "./change-hub.ts";
 import { problemOf } from "./problem.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import { senderOf } from "./sender.ts";
+import type { Snapshot } from "./snapshot.ts";
 import type { Streams } from "./streams.ts";
-import type { Heights } from "./view.ts";
+import type { Heights, View } from "./view.ts";
 
 /** What handlers work with. */
 export interface ApiContext {
@@ -38,6 +40,14 @@ export interface ApiContext {
   caughtUp: () => boolean;
 }
 
+/** An answer that is made of tables alone: it stays until something changes in them. */
+export interface TableAnswer {
+  /** As it goes over the wire. */
+  json: string;
+  snapshot: Snapshot;
+  view: View;
+}
+
 /** One call of the API: the same record parses its input, answers it, and describes it in OpenAPI. */
 export interface Route<P = unknown, Q = unknown, B = unknown, H = unknown> {
   method: "get" | "post";
@@ -48,8 +58,10 @@ export interface Route<P = unknown, Q = unknown, B = unknown, H = unknown> {
   query?: z.ZodType<Q, unknown>;
   headers?: z.ZodType<H, unknown>;
   body?: z.ZodType<B, unknown>;
-  /** Other than JSON: text is sent as it is, a stream is the handler's own to write. */
+  /** Other than JSON: a stream is the handler's own to write. */
   answerType?: "text/event-stream";
+  /** `handle` gives a `TableAnswer`. */
+  ofTables?: boolean;
   /** Shape of the answer. */
   answer: z.ZodType;
   status?: number;
@@ -57,6 +69,7 @@ export interface Route<P = unknown, Q = unknown, B = unknown, H = unknown> {
   problems?: readonly string[];
   /** May depend on the answer: 503 of `/ready`. */
   statusOf?: (answer: unknown) => number;
+  /** Text is JSON already. */
   handle(
     input: { params: P; query: Q; headers: H; body: B; sender: string; response: Response },
     context: ApiContext,
@@ -67,31 +80,60 @@ export function route<P, Q, B, H>(definition: Route<P, Q, B, H>): Route {
   return definition as unknown as Route;
 }
 
-export function handlerOf(definition: Route, context: ApiContext): RequestHandler {
+export function handlerOf(definition: Route, context: ApiContext, cache: AnswerCache): RequestHandler {
   return async (request, response) => {
-    const parse = (schema: z.ZodType | undefined, value: unknown, code: string, what: string) =>
-      schema === undefined ? undefined : parseWith(schema, value, { code, what });
     const sender = senderOf(request.socket.remoteAddress);
     const posting = definition.method === "post";
     (posting ? context.rateLimit : context.readLimit).take(sender);
+    if (definition.ofTables) {
+      const known = request.headers["if-none-match"] === undefined ? undefined : cache.etag(request.url);
+      if (known !== undefined && isFresh(request, response, known)) return;
+      const { etag, body } = await cache.answer(request.url, async () => {
+        const input = { ...inputOf(definition, request), sender, response };
+        return (await definition.handle(input, context)) as TableAnswer;
+      });
+      return send(request, response, { etag, body });
+    }
     try {
-      const input = {
-        params: parse(definition.params, request.params, "QUERY_INVALID", "The path"),
-        query: parse(definition.query, request.query, "QUERY_INVALID", "The query"),
-        headers: parse(definition.headers, request.headers, "QUERY_INVALID", "The headers"),
-        body: parse(definition.body, request.body, "ORDER_INVALID", "The body"),
-        sender,
-        response,
-      };
-      const answer = await definition.handle(input, context);
+      const answer = await definition.handle({ ...inputOf(definition, request), sender, response }, context);
       if (definition.answerType === "text/event-stream") return;
       const status = definition.statusOf?.(answer) ?? definition.status ?? 200;
       response.set("cache-control", "no-cache");
-      response.status(status).type("application/json").send(toJson(answer));
+      response
+        .status(status)
+        .type("application/json")
+        .send(typeof answer === "string" ? answer : toJson(answer));
     } catch (error) {
       // What this indexer cannot do at the moment is no fault of the sender's.
       if (posting && problemOf(error).status < 500) context.rateLimit.refuse(sender);
       throw error;
     }
   };
+}
+
+function inputOf(definition: Route, request: Request) {
+  const parse = (schema: z.ZodType | undefined, value: unknown, code: string, what: string) =>
+    schema === undefined ? undefined : parseWith(schema, value, { code, what });
+  return {
+    params: parse(definition.params, request.params, "QUERY_INVALID", "The path"),
+    query: parse(definition.query, request.query, "QUERY_INVALID", "The query"),
+    headers: parse(definition.headers, request.headers, "QUERY_INVALID", "The headers"),
+    body: parse(definition.body, request.body, "ORDER_INVALID", "The body"),
+  };
+}
+
+/** What express does for any body, without looking at this one again. */
+function send(request: Request, response: Response, { etag, body }: Kept): void {
+  if (isFresh(request, response, etag)) return;
+  response.setHeader("content-type", "application/json; charset=utf-8");
+  response.setHeader("content-length", body.length);
+  response.end(body);
+}
+
+/** Answers a caller who has what `etag` marks. */
+function isFresh(request: Request, response: Response, etag: string): boolean {
+  response.setHeader("cache-control", "no-cache");
+  response.setHeader("etag", etag);
+  if (request.fresh) response.status(304).end();
+  return response.writableEnded;
 }

@@ -5,6 +5,7 @@ import { MarketError } from "@berth/protocol";
 import express, { type Express, type RequestHandler } from "express";
 import helmet from "helmet";
 import type { Logger } from "pino";
+import { createAnswerCache } from "./answer-cache.ts";
 import { docsPage } from "./docs-page.ts";
 import { createMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -72,9 +73,10 @@ function createApp(context: ApiContext, { log }: { log: Logger }): Express {
   app.get("/metrics", limited, async (_, response) => {
     response.type("text/plain; version=0.0.4").send(await metrics.text());
   });
+  const cache = createAnswerCache(context.changes);
   for (const definition of routes) {
     const path = definition.path.replace(/\{(\w+)\}/g, ":$1");
-    app[definition.method](path, handlerOf(definition, context));
+    app[definition.method](path, handlerOf(definition, context, cache));
   }
   app.use(notFound);
   app.use(problemHandler(log));

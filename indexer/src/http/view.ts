@@ -1,8 +1,7 @@
 import type { Rpc } from "@berth/chain";
 import { MarketError } from "@berth/protocol";
-import type { Query } from "../store/database.ts";
 import { sqlName, type Table } from "../store/table.ts";
-import type { Tip } from "./cursor.ts";
+import type { Conditions } from "./conditions.ts";
 import type { ApiContext } from "./route.ts";
 
 /** How sure an answer is to stay: as new as possible, or as the chain was at its safe or finalized block. */
@@ -11,10 +10,9 @@ export type Finality = (typeof finalities)[number];
 
 /** The tables as they are, or were at a block. */
 export interface View {
-  /** The newest block that is in them; undefined before the first. */
-  tip: Tip | undefined;
-  /** What to write for `of` after FROM. */
-  table(of: Table): string;
+  finality: Finality;
+  /** That block's number; undefined: as they are. */
+  height: number | undefined;
 }
 
 /** Knows how high the safe and the finalized block are. */
@@ -45,23 +43,14 @@ export function createHeights(
   };
 }
 
-/** Throws FINALITY_UNKNOWN when the chain does not say which block that is, or it is deeper than can be shown. */
-export async function viewOf(
-  finality: Finality,
-  { db: { query }, heights, deployment }: Pick<ApiContext, "db" | "heights" | "deployment">,
-): Promise<View> {
-  if (finality === "latest") return { tip: await tipAt(query), table: ({ name }) => `"${name}"` };
-  const height = await heights.heightOf(finality);
-  const [row] = await query<{ first: string | null }>("SELECT min(number)::text AS first FROM blocks");
-  const first = Number(row?.first ?? 0);
-  // What the first block that is kept changed itself may not be undone; before the contracts there was nothing to change.
-  if (first >= deployment.fromBlock && height < first) {
-    throw new MarketError("FINALITY_UNKNOWN", `The ${finality} block ${height} is deeper than this indexer can show.`, {
-      hint: "Ask for finality=latest, and count confirmations from the blocks that the answers name.",
-      retryable: true,
-    });
-  }
-  return { tip: await tipAt(query, height), table: (of) => tableAt(of, height) };
+/** Throws FINALITY_UNKNOWN when the chain does not say which block that is, RPC_UNAVAILABLE. */
+export async function viewOf(finality: Finality, { heights }: Pick<ApiContext, "heights">): Promise<View> {
+  return { finality, height: finality === "latest" ? undefined : await heights.heightOf(finality) };
+}
+
+/** What to write for `of` after FROM. */
+export function tableIn({ height }: View, of: Table, { param }: Pick<Conditions, "param">): string {
+  return height === undefined ? `"${of.name}"` : tableAt(of, `${param(height)}::bigint`);
 }
 
 async function ask(rpc: Pick<Rpc, "request">, finality: string): Promise<number> {
@@ -82,20 +71,11 @@ function unknown(finality: string, cause?: unknown): MarketError {
   });
 }
 
-async function tipAt(query: Query, height?: number): Promise<Tip | undefined> {
-  const [row] = await query<Record<"number" | "hash", string>>(
-    `SELECT number::text AS number, hex(hash) AS hash FROM blocks
-     ${height === undefined ? "" : "WHERE blocks.number <= $1::bigint"} ORDER BY blocks.number DESC LIMIT 1`,
-    height === undefined ? [] : [String(height)],
-  );
-  return row === undefined ? undefined : [Number(row.number), row.hash];
-}
-
 /** The rows that no block above `height` touched, and of the others what they were before the first that did. */
-function tableAt(of: Table, height: number): string {
+function tableAt(of: Table, height: string): string {
   const names = Object.keys(of.columns);
   const key = of.key.map((name) => of.columns[name]?.read(`c."${sqlName(name)}"`)).join(" || '|' || ");
-  const above = `u.relation = '${of.name}' AND u.block_number > ${Math.floor(height)}`;
+  const above = `u.relation = '${of.name}' AND u.block_number > ${height}`;
   const before = names.map((name) => `${of.columns[name]?.write(`(b.before->>'${name}')`)} AS "${sqlName(name)}"`);
   return `(SELECT ${names.map((name) => `c."${sqlName(name)}"`).join(", ")} FROM "${of.name}" c
      WHERE ${key} NOT IN (SELECT u.key FROM undo u WHERE ${above})

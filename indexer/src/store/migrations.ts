@@ -306,4 +306,83 @@ export const migrations: readonly Migration[] = [
         FOR EACH STATEMENT EXECUTE FUNCTION give_notice();
     `,
   },
+  {
+    version: 6,
+    name: "what lists are asked by",
+    sql: `
+      -- Blocks that a reorganisation took away: what was made from one is known to be gone, however long ago that was. Of
+      -- blocks that are deleted, those are gone that were above one that stays; the others are only too deep to be kept.
+      CREATE TABLE orphans (hash bytea PRIMARY KEY, number bigint NOT NULL);
+      CREATE FUNCTION keep_orphans() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          INSERT INTO orphans SELECT g.hash, g.number FROM gone g
+            WHERE g.number > (SELECT max(b.number) FROM blocks b) ON CONFLICT DO NOTHING;
+          RETURN NULL;
+        END $$;
+      CREATE TRIGGER blocks_orphaned AFTER DELETE ON blocks REFERENCING OLD TABLE AS gone
+        FOR EACH STATEMENT EXECUTE FUNCTION keep_orphans();
+      -- Tells this database from others that followed the same chain.
+      ALTER TABLE change_counter ADD COLUMN home text NOT NULL
+        DEFAULT substr(md5(random()::text || clock_timestamp()::text), 1, 8);
+
+      CREATE INDEX jobs_token ON jobs (token, first_block, first_log);
+      CREATE INDEX jobs_time ON jobs (coalesce(posted_at, matched_at), first_block);
+      CREATE INDEX offers_token ON offers (token, seq);
+      CREATE INDEX offers_region ON offers (lower(offer->>'region'), seq);
+      CREATE INDEX offers_gpu_model ON offers (lower(offer->>'gpuModel'), seq);
+      CREATE INDEX offers_cpu ON offers (((offer->>'cpuMilli')::numeric), seq);
+      CREATE INDEX offers_memory ON offers (((offer->>'memoryMiB')::numeric), seq);
+      CREATE INDEX offers_disk ON offers (((offer->>'diskMiB')::numeric), seq);
+      CREATE INDEX offers_gpus ON offers (((offer->>'gpus')::numeric), seq);
+
+      -- What became of orders and is not on the change stream yet: an order must not wait for the stream's number, which
+      -- is locked until a commit.
+      CREATE TABLE order_news (
+        id bigserial PRIMARY KEY,
+        entity text NOT NULL,
+        key text NOT NULL,
+        about text NOT NULL,
+        content text
+      );
+      CREATE FUNCTION note_offer() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE o offers := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+        BEGIN
+          INSERT INTO order_news (entity, key, about, content) VALUES ('offers', hex(o.offer_hash),
+            concat_ws(' ', hex(o.offer_hash), hex(o.operator), lower(o.offer->>'requester')),
+            CASE WHEN TG_OP <> 'DELETE' THEN json_build_object('offerHash', hex(o.offer_hash), 'offer', o.offer,
+              'signature', hex(o.signature), 'receivedAt', o.received_at_ms / 1000)::text END);
+          RETURN NULL;
+        END $$;
+      CREATE FUNCTION note_request() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE r requests := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+        BEGIN
+          INSERT INTO order_news (entity, key, about, content) VALUES ('requests', hex(r.job_id),
+            concat_ws(' ', hex(r.job_id), lower(r.request->>'requester'), hex(r.payer)),
+            CASE WHEN TG_OP <> 'DELETE' THEN json_build_object('jobId', hex(r.job_id), 'request', r.request,
+              'operators', r.operators, 'sources', r.sources, 'receivedAt', r.received_at_ms / 1000)::text END);
+          RETURN NULL;
+        END $$;
+      CREATE TRIGGER offers_news AFTER INSERT OR DELETE ON offers FOR EACH ROW EXECUTE FUNCTION note_offer();
+      CREATE TRIGGER requests_news AFTER INSERT OR UPDATE OR DELETE ON requests
+        FOR EACH ROW EXECUTE FUNCTION note_request();
+      -- Puts the news on the stream, in order; the newest "keep" events stay. Returns how many it put.
+      CREATE FUNCTION announce_orders(keep bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+        DECLARE
+          last bigint;
+          added bigint;
+        BEGIN
+          IF NOT EXISTS (SELECT 1 FROM order_news) THEN RETURN 0; END IF;
+          -- One at a time: what was noted later must not come first.
+          SELECT c.seq INTO last FROM change_counter c FOR UPDATE;
+          WITH taken AS (DELETE FROM order_news RETURNING *)
+            INSERT INTO changes (seq, entity, about, body)
+            SELECT last + row_number() OVER (ORDER BY t.id), t.entity, t.about,
+              concat('{"block":null,"key":"', t.key, '","row":', coalesce(t.content, 'null'), '}') FROM taken t;
+          GET DIAGNOSTICS added = ROW_COUNT;
+          UPDATE change_counter SET seq = last + added;
+          IF (last + added) % 1000 < added THEN DELETE FROM changes WHERE seq <= last + added - keep; END IF;
+          RETURN added;
+        END $$;
+    `,
+  },
 ];

@@ -6,6 +6,8 @@ import type { OrderJson } from "./tables.ts";
 
 /** Seconds for which people can ask what became of a request that expired and never reached the chain. */
 const KEEP_EXPIRED = 24 * 3600;
+/** Events of the change stream that stay, as many as when rows of the chain come on it. */
+const KEEP_EVENTS = 50_000;
 
 /** A signed offer as it came in. `seq` is the order of arrival, `slot` what only one offer can have at a time. */
 export const offers = table("offers", ["offerHash"], {
@@ -119,6 +121,11 @@ export async function dropExpired({ transaction }: Pick<Database, "transaction">
       [String(now - KEEP_EXPIRED)],
     );
   });
+}
+
+/** Puts what became of orders on the change stream. */
+export async function announceOrders(query: Query): Promise<void> {
+  await query("SELECT announce_orders($1::bigint)", [String(KEEP_EVENTS)]);
 }
 
 export async function lastTry(query: Query, jobId: Hex): Promise<TryRow | undefined> {

@@ -21,7 +21,7 @@ describe("createChangeHub", () => {
   });
   beforeEach(async () => {
     await record(5);
-    hub = await createChangeHub(db, { log });
+    hub = await createChangeHub(db, { log, pollMs: 3_600_000 });
   });
   afterEach(() => hub?.close());
   after(async () => {

@@ -2,6 +2,8 @@ import { rm } from "node:fs/promises";
 import type { FollowStep } from "@berth/chain";
 import { type Address, type Deployment, type Hex, ZERO_ADDRESS } from "@berth/protocol";
 import { expect } from "chai";
+import { createConditions } from "../../../indexer/src/http/conditions.ts";
+import { readSnapshot, type Snapshot, snapshotSql } from "../../../indexer/src/http/snapshot.ts";
 import { viewOf } from "../../../indexer/src/http/view.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
@@ -31,8 +33,15 @@ describe("view of an earlier block", () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const viewAt = (height: number, fromBlock: number) =>
-    viewOf("safe", { db, heights: { heightOf: async () => height }, deployment: deployed(fromBlock) });
+  async function viewAt(height: number, fromBlock: number): Promise<Snapshot> {
+    const view = await viewOf("safe", { heights: { heightOf: async () => height } });
+    const conditions = createConditions();
+    const [row] = await db.query<{ snapshot: string }>(
+      `SELECT ${snapshotSql(view, conditions)} AS snapshot`,
+      conditions.params,
+    );
+    return readSnapshot(row?.snapshot ?? "", view, { deployment: deployed(fromBlock) });
+  }
 
   it("is of that block, down to the first that all later ones can be undone to", async () => {
     for (const number of [20, 21, 22]) expect((await viewAt(number, 1)).tip).to.deep.equal([number, hash(number)]);

@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { addressSchema, bytes32Schema, MarketError } from "@berth/protocol";
 import { z } from "zod";
 import { ABOUT_ANYBODY } from "../../store/changes.ts";
@@ -13,7 +14,7 @@ const GRACE_MS = 10_000;
 /** How long a reader who catches up may take nothing. */
 const STALLED_MS = 30_000;
 
-const entities = [...Object.keys(projections), "reorg", "backfill"];
+const entities = [...Object.keys(projections), "offers", "requests", "reorg", "backfill"];
 const seq = z
   .string()
   .regex(/^[0-9]{1,15}$/)
@@ -53,16 +54,20 @@ export const streamEvents = route({
       throw gone(asked);
     }
     const leave = streams.enter(sender);
-    if (response.destroyed) return leave();
+    const { socket } = response;
+    if (response.destroyed || socket === null) return leave();
     const wanted = entity === undefined ? undefined : new Set(entity);
     const isForAll = (change: WireChange) =>
       change.entity === "reorg" || change.entity === "backfill" || change.about === ABOUT_ANYBODY;
     const listener: Listener = {
-      ...listenerOf(response, streams.dropped),
+      ...listenerOf(response, socket, streams.dropped),
       wants: (change) =>
         (wanted?.has(change.entity) ?? true) &&
         (about === undefined || isForAll(change) || change.about.split(" ").includes(about)),
     };
+    // Without chunks every event is the same bytes for all, past everything that HTTP does for a body; the end of the
+    // connection is the end of the stream.
+    response.removeHeader("transfer-encoding");
     response.writeHead(200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",
@@ -79,39 +84,39 @@ export const streamEvents = route({
   },
 });
 
-function listenerOf(response: ServerResponse, onDropped: () => void): Omit<Listener, "wants"> {
-  // Without chunks every event is one write of the same bytes; the end of the connection is the end of the stream.
-  response.removeHeader("transfer-encoding");
+function listenerOf(response: ServerResponse, socket: Socket, onDropped: () => void): Omit<Listener, "wants"> {
+  let over = false;
   const end = (code: string, detail: string) => {
-    if (response.writableEnded) return;
-    response.end(`event: dropped\ndata: ${JSON.stringify({ code, detail })}\n\n`);
+    if (over) return;
+    over = true;
+    socket.end(`event: dropped\ndata: ${JSON.stringify({ code, detail })}\n\n`);
     setTimeout(() => response.destroy(), GRACE_MS).unref();
   };
   return {
     take(bytes) {
-      if (response.writableEnded) return;
-      if (response.writableLength > MAX_BACKLOG_BYTES) {
+      if (over || socket.destroyed) return;
+      if (socket.writableLength > MAX_BACKLOG_BYTES) {
         onDropped();
         end("READER_TOO_SLOW", "More than 256 KiB waited to be read. Come again with the last id that you have.");
         return;
       }
-      response.write(bytes);
+      socket.write(bytes);
     },
-    waiting: () => response.writableLength > 0,
+    waiting: () => socket.writableLength > 0,
     async drained() {
-      if (response.destroyed || response.writableEnded) return false;
-      if (!response.writableNeedDrain) return true;
+      if (over || socket.destroyed) return false;
+      if (!socket.writableNeedDrain) return true;
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, STALLED_MS).unref();
-      response.once("drain", resolve).once("close", resolve);
+      socket.once("drain", resolve).once("close", resolve);
       await promise;
       clearTimeout(timer);
-      response.off("drain", resolve).off("close", resolve);
-      if (!response.destroyed && response.writableNeedDrain) {
+      socket.off("drain", resolve).off("close", resolve);
+      if (!socket.destroyed && socket.writableNeedDrain) {
         onDropped();
         end("READER_TOO_SLOW", "Nothing was read for 30 s. Come again with the last id that you have.");
       }
-      return !response.destroyed && !response.writableEnded;
+      return !over && !socket.destroyed;
     },
     lost: (first) =>
       end("EVENTS_GONE", `Events before ${first} are no longer kept. Read the lists again, then come without an id.`),

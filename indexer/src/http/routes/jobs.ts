@@ -1,25 +1,15 @@
-import { addressSchema, type Hex, MarketError, MODE, toJson } from "@berth/protocol";
+import { addressSchema, MarketError, MODE } from "@berth/protocol";
 import { z } from "zod";
-import type { Query } from "../../store/database.ts";
-import { requests } from "../../store/orders.ts";
-import { loadRows, selectRows } from "../../store/rows.ts";
-import {
-  type JobRow,
-  jobStates,
-  jobs,
-  type LeaseRow,
-  leases,
-  nodes,
-  type ReplicaRow,
-  replicas,
-} from "../../store/tables.ts";
+import type { Table } from "../../store/table.ts";
+import { jobStates, jobs, leases, replicas } from "../../store/tables.ts";
 import { createConditions } from "../conditions.ts";
-import { decodeCursor, pageOf } from "../cursor.ts";
+import { decodeCursor } from "../cursor.ts";
+import { type Items, type List, type Reading, readItem, readPage } from "../page.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
-import { type View, viewOf } from "../view.ts";
+import { amount, array, hex, json, number, object, text, word } from "../sql-json.ts";
+import { tableIn, viewOf } from "../view.ts";
 import { finality, jobParams, paging, seconds } from "./inputs.ts";
-import { uniqueNodes } from "./offers.ts";
 
 export const listJobs = route({
   method: "get",
@@ -35,37 +25,29 @@ export const listJobs = route({
     finality,
     ...paging,
   }),
+  ofTables: true,
   answer: shape.pageSchema(shape.jobItem),
   problems: ["QUERY_INVALID", "CURSOR_INVALID", "CURSOR_REORGED", "FINALITY_UNKNOWN"],
   async handle({ query: asked }, context) {
-    const { db } = context;
     const view = await viewOf(asked.finality, context);
-    const from = await decodeCursor(db.query, z.tuple([z.int(), z.int()]), asked.cursor);
-    const { limit } = asked;
-    const filter = createConditions()
+    const cursor = decodeCursor(z.tuple([z.int(), z.int()]), asked.cursor);
+    const conditions = createConditions();
+    if (asked.operator !== undefined) {
+      const all = tableIn(view, replicas, conditions);
+      conditions.and(`t.job_id IN (SELECT r.job_id FROM ${all} r WHERE r.operator = unhex(?))`, asked.operator);
+    }
+    conditions
       .and("t.requester = unhex(?)", asked.requester)
-      .and(`t.job_id IN (SELECT r.job_id FROM ${view.table(replicas)} r WHERE r.operator = unhex(?))`, asked.operator)
       .and("t.state = ?", asked.state)
       .and("t.token = unhex(?)", asked.token)
       .and("coalesce(t.posted_at, t.matched_at) >= ?::bigint", asked.since)
       .and("coalesce(t.posted_at, t.matched_at) <= ?::bigint", asked.until);
-    if (from !== undefined) {
-      const [block, log] = from.map((place) => `${filter.param(place)}::bigint`);
-      filter.and(`(t.first_block, t.first_log) < (${block}, ${log})`);
+    if (cursor !== undefined) {
+      const [block, log] = cursor.key.map((place) => `${conditions.param(place)}::bigint`);
+      conditions.and(`(t.first_block, t.first_log) < (${block}, ${log})`);
     }
-    const rows = await selectRows(
-      db.query,
-      jobs,
-      `${filter.where} ORDER BY t.first_block DESC, t.first_log DESC LIMIT ${limit + 1}`,
-      filter.params,
-      view.table(jobs),
-    );
-    const items = await jobItems(db.query, rows.slice(0, limit), view);
-    return pageOf(
-      rows.map((row, i) => ({ row, item: items[i] })),
-      limit,
-      { key: ({ row }) => [row.firstBlock, row.firstLog], item: ({ item }) => item, tip: view.tip },
-    );
+    const reading = { view, conditions, cursor, context };
+    return readPage(jobList(reading), jobItems(reading), reading, asked.limit);
   },
 });
 
@@ -75,13 +57,13 @@ export const getJob = route({
   summary: "One job with its replicas.",
   params: jobParams,
   query: z.strictObject({ finality }),
+  ofTables: true,
   answer: shape.jobItem,
   problems: ["QUERY_INVALID", "JOB_UNKNOWN", "FINALITY_UNKNOWN"],
   async handle({ params: { jobId }, query: asked }, context) {
-    const { db } = context;
     const view = await viewOf(asked.finality, context);
-    const rows = await selectRows(db.query, jobs, "WHERE t.job_id = unhex($1)", [jobId], view.table(jobs));
-    const [item] = await jobItems(db.query, rows, view);
+    const reading = { view, conditions: createConditions().and("t.job_id = unhex(?)", jobId), context };
+    const item = await readItem(jobList(reading), jobItems(reading), reading);
     if (item !== undefined) return item;
     throw new MarketError("JOB_UNKNOWN", `Job ${jobId} is not on chain, as far as this indexer has followed it.`, {
       hint: "A signed request that waits for its match is at /requests/{jobId}.",
@@ -89,72 +71,91 @@ export const getJob = route({
   },
 });
 
-async function jobItems(query: Query, rows: readonly JobRow[], view: View) {
-  const those = "WHERE t.job_id IN (SELECT unhex(value) FROM json_array_elements_text($1::json))";
-  const idsOf = (some: readonly JobRow[]) => [toJson(some.map(({ jobId }) => jobId))];
-  // What most jobs do not have is not asked for: a page costs as few statements as it needs.
-  const matched = rows.filter(({ job }) => job !== null);
-  const leased = matched.filter(({ job }) => job?.["mode"] === MODE.lease);
-  const [parts, signed, kept] = await Promise.all([
-    matched.length === 0
-      ? []
-      : selectRows(query, replicas, `${those} ORDER BY t.job_id, t.replica`, idsOf(matched), view.table(replicas)),
-    rows.length === 0 ? [] : selectRows(query, requests, those, idsOf(rows)),
-    leased.length === 0 ? [] : selectRows(query, leases, those, idsOf(leased), view.table(leases)),
-  ]);
-  const serving = await loadRows(query, nodes, uniqueNodes(parts.map(({ operator, index }) => ({ operator, index }))));
-  const signedOf = new Map(signed.map((row) => [row.jobId, row]));
-  const leaseOf = new Map(kept.map((row) => [`${row.jobId}|${row.replica}`, row]));
-  const contentUrlOf = ({ operator, index }: ReplicaRow) =>
-    serving.find((node) => node.operator === operator && node.index === index)?.contentUrl || null;
-  return rows.map(({ openReplicas, firstBlock, firstLog, ...job }) => ({
-    ...job,
-    request: job.request ?? signedOf.get(job.jobId)?.request ?? null,
-    sources: signedOf.get(job.jobId)?.sources ?? [],
-    replicas: parts
-      .filter(({ jobId }) => jobId === job.jobId)
-      .map((part) => ({
-        ...replicaItem(part),
-        lease: job.job?.["mode"] === MODE.lease ? leaseItem(leaseOf.get(`${part.jobId}|${part.replica}`)) : null,
-        contentUrl: contentUrlOf(part),
-      })),
-  }));
-}
-
-function replicaItem(row: ReplicaRow) {
-  const { replica, operator, index, state, offerHash, rateX18, baseCharge, deposit } = row;
-  const { matchedAt, submittedAt, lastAt, disputedAt, award, charge, refund, slashed, reason } = row;
+function jobList({ view, conditions }: Reading): List {
   return {
-    replica,
-    operator,
-    index,
-    state,
-    assignment: { replica, operator, index, offerHash, rateX18, baseCharge },
-    deposit,
-    matchedAt,
-    submittedAt,
-    lastAt: lastAt || null,
-    claim: claimOf(row),
-    disputedAt,
-    award,
-    charge,
-    refund,
-    slashed,
-    reason,
-    transactions: {
-      matched: row.matchedTx,
-      submitted: row.submittedTx,
-      disputed: row.disputedTx,
-      ended: row.endedTx,
-    },
+    from: `${tableIn(view, jobs, conditions)} t`,
+    order: ["first_block", "first_log"],
+    descending: true,
+    key: ({ block, log }) => [Number(block), Number(log)],
   };
 }
 
-function leaseItem(row: LeaseRow | undefined) {
-  const { chargedSeconds = 0, addedSeconds = 0, closingAt = 0, closingBy = null } = row ?? {};
-  return { chargedSeconds, addedSeconds, closingAt: closingAt || null, closingBy };
+/** With their replicas, and with what signed requests say that were handed in. */
+function jobItems({ view, conditions }: Reading): Items {
+  const from = (of: Table) => tableIn(view, of, conditions);
+  return {
+    parts: `parts AS (
+      SELECT r.job_id, string_agg(${REPLICA}, ',' ORDER BY r.replica) AS list
+      FROM page p JOIN ${from(replicas)} r ON r.job_id = p.job_id
+        LEFT JOIN ${from(leases)} l ON l.job_id = r.job_id AND l.replica = r.replica
+        LEFT JOIN nodes n ON n.operator = r.operator AND n.index = r.index
+      WHERE p.job IS NOT NULL GROUP BY r.job_id)`,
+    joins: "LEFT JOIN parts ON parts.job_id = p.job_id LEFT JOIN requests s ON s.job_id = p.job_id",
+    item: JOB,
+    extra: { block: "p.first_block::text", log: "p.first_log::text" },
+  };
 }
 
-function claimOf({ resultHash, resultBytes, claimed }: ReplicaRow): object | null {
-  return resultHash === null ? null : { resultHash: resultHash as Hex, resultBytes, charge: claimed };
-}
+const JOB = object({
+  jobId: hex("p.job_id"),
+  state: word("p.state"),
+  requester: hex("p.requester"),
+  payer: hex("p.payer"),
+  token: hex("p.token"),
+  job: json("p.job"),
+  request: json("coalesce(p.request::text, s.request::text)"),
+  sources: json("s.sources", "[]"),
+  matcher: hex("p.matcher"),
+  spent: amount("p.spent"),
+  postedAt: number("p.posted_at"),
+  matchedAt: number("p.matched_at"),
+  postedTx: hex("p.posted_tx"),
+  matchedTx: hex("p.matched_tx"),
+  cancelledTx: hex("p.cancelled_tx"),
+  replicas: array("parts.list"),
+});
+
+const LEASE = object({
+  chargedSeconds: number("coalesce(l.charged_seconds, 0)"),
+  addedSeconds: number("coalesce(l.added_seconds, 0)"),
+  closingAt: number("nullif(l.closing_at, 0)"),
+  closingBy: hex("l.closing_by"),
+});
+const CLAIM = object({
+  resultHash: hex("r.result_hash"),
+  resultBytes: amount("r.result_bytes"),
+  charge: amount("r.claimed"),
+});
+const REPLICA = object({
+  replica: number("r.replica"),
+  operator: hex("r.operator"),
+  index: number("r.index"),
+  state: word("r.state"),
+  assignment: object({
+    replica: number("r.replica"),
+    operator: hex("r.operator"),
+    index: number("r.index"),
+    offerHash: hex("r.offer_hash"),
+    rateX18: amount("r.rate_x18"),
+    baseCharge: amount("r.base_charge"),
+  }),
+  deposit: amount("r.deposit"),
+  matchedAt: number("r.matched_at"),
+  submittedAt: number("r.submitted_at"),
+  lastAt: number("nullif(r.last_at, 0)"),
+  claim: `CASE WHEN r.result_hash IS NULL THEN 'null' ELSE ${CLAIM} END`,
+  disputedAt: number("r.disputed_at"),
+  award: amount("r.award"),
+  charge: amount("r.charge"),
+  refund: amount("r.refund"),
+  slashed: amount("r.slashed"),
+  reason: word("r.reason"),
+  transactions: object({
+    matched: hex("r.matched_tx"),
+    submitted: hex("r.submitted_tx"),
+    disputed: hex("r.disputed_tx"),
+    ended: hex("r.ended_tx"),
+  }),
+  lease: `CASE WHEN (p.job->>'mode')::int = ${MODE.lease} THEN ${LEASE} ELSE 'null' END`,
+  contentUrl: text("nullif(n.content_url, '')"),
+});

@@ -1,4 +1,5 @@
 import {
+  type Address,
   addressSchema,
   bytes32Schema,
   bytesSchema,
@@ -9,13 +10,14 @@ import {
 } from "@berth/protocol";
 import { z } from "zod";
 import { createHolds, type Holds } from "../../book/holds.ts";
-import { type OfferRow, offers } from "../../store/orders.ts";
-import { loadRows, selectRows } from "../../store/rows.ts";
-import { type NodeRow, nodes } from "../../store/tables.ts";
+import { sqlName } from "../../store/table.ts";
 import { createConditions } from "../conditions.ts";
-import { decodeCursor, pageOf } from "../cursor.ts";
+import { decodeCursor } from "../cursor.ts";
+import { type Items, type List, readPage } from "../page.ts";
 import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
+import { hex, json, number, object, text } from "../sql-json.ts";
+import type { View } from "../view.ts";
 import { paging, seconds } from "./inputs.ts";
 
 export const postOffer = route({
@@ -36,8 +38,10 @@ export const postOffer = route({
     "TOO_MANY_OFFERS",
     "INTAKE_BUSY",
   ],
-  async handle({ body, sender }, { intake }) {
-    return { offerHash: await intake.takeOffer({ sender }, body.offer, body.signature) };
+  async handle({ body, sender }, { intake, changes }) {
+    const offerHash = await intake.takeOffer({ sender }, body.offer, body.signature);
+    changes.wake();
+    return { offerHash };
   },
 });
 
@@ -89,12 +93,11 @@ export const listOffers = route({
   answer: shape.pageSchema(shape.offerItem),
   problems: ["QUERY_INVALID", "CURSOR_INVALID"],
   async handle({ query: asked }, context) {
-    const { db, now, matcher } = context;
-    const { limit } = asked;
-    const [after] = (await decodeCursor(db.query, z.tuple([z.int()]), asked.cursor)) ?? [0];
+    const { now, matcher } = context;
+    const cursor = decodeCursor(z.tuple([z.int()]), asked.cursor);
     const has = (member: string) => `(t.offer->>'${member}')::numeric`;
     const filter = createConditions()
-      .and("t.seq > ?::bigint", after)
+      .and("t.seq > ?::bigint", cursor?.key[0] ?? 0)
       .and("t.expires_at >= ?::bigint", Math.max(now(), asked.expiresAfter ?? 0))
       .and("t.token = unhex(?)", asked.token)
       .and("t.operator = unhex(?)", asked.operator)
@@ -114,49 +117,61 @@ export const listOffers = route({
     }
     const charge = `ceil((${["0", ...costs].join(" + ")}) * ${asked.seconds} / 1000000000000000000)`;
     filter.and(`${has("baseCharge")} + ${charge} <= ?::numeric`, asked.maxPrice);
-    const rows = await selectRows(
-      db.query,
-      offers,
-      `JOIN nodes n ON n.operator = t.operator AND n.index = t.index
-         AND n.key = t.signer AND n.epoch = (t.offer->>'epoch')::bigint
-       ${filter.where} ORDER BY t.seq LIMIT ${limit + 1}`,
-      filter.params,
-    );
-    const keys = rows.map((row) => ({ operator: row.operator, index: row.index }));
-    const found = await loadRows(db.query, nodes, uniqueNodes(keys));
     const holds = createHolds(matcher?.holds() ?? []);
-    const nodeOf = (row: OfferRow) => found.find((node) => node.operator === row.operator && node.index === row.index);
-    return pageOf(rows, limit, { key: ({ seq }) => [seq], item: (row) => offerItem(row, nodeOf(row), holds) });
+    const reading = { view: NOW, conditions: filter, cursor, context };
+    const { json } = await readPage(OFFERS, offerItems(holds), reading, asked.limit);
+    return json;
   },
 });
 
-function offerItem(row: OfferRow, node: NodeRow | undefined, holds: Holds) {
-  const { offerHash, offer, signature, receivedAtMs } = row;
+/** Those that count: of a key and an epoch that their node still has. */
+const OFFERS: List = {
+  from: `offers t JOIN nodes n ON n.operator = t.operator AND n.index = t.index
+    AND n.key = t.signer AND n.epoch = (t.offer->>'epoch')::bigint`,
+  order: ["seq"],
+  offChain: true,
+  key: ({ seq }) => [Number(seq)],
+};
+const NOW: View = { finality: "latest", height: undefined };
+
+function offerItems(holds: Holds): Items {
   return {
-    offerHash,
-    offer,
-    signature,
-    receivedAt: Math.floor(receivedAtMs / 1000),
-    freeCapacity: freeCapacity(row, node, holds),
-    contentUrl: node?.contentUrl || null,
+    joins: "LEFT JOIN nodes m ON m.operator = p.operator AND m.index = p.index",
+    item: OFFER,
+    extra: { seq: "p.seq::text", node: NODE },
+    finish: (item, { node }) =>
+      `{"freeCapacity":${JSON.stringify(freeCapacity(JSON.parse(node ?? "null"), holds))},${item.slice(1)}`,
   };
 }
+
+const OFFER = object({
+  offerHash: hex("p.offer_hash"),
+  offer: json("p.offer"),
+  signature: hex("p.signature"),
+  receivedAt: number("p.received_at_ms / 1000"),
+  contentUrl: text("nullif(m.content_url, '')"),
+});
+const RESOURCES = ["cpuMilli", "memoryMiB", "diskMiB", "gpus"] as const;
+type Resources = Record<(typeof RESOURCES)[number], number>;
+interface Capacity {
+  operator: Address;
+  index: number;
+  limits: Resources | null;
+  offered: Resources;
+  used: Resources;
+}
+const NODE = object({
+  operator: hex("p.operator"),
+  index: number("p.index"),
+  limits: json("m.limits"),
+  offered: object(Object.fromEntries(RESOURCES.map((name) => [name, number(`(p.offer->>'${name}')`)]))),
+  used: object(Object.fromEntries(RESOURCES.map((name) => [name, number(`m.${sqlName(name)}`)]))),
+});
 
 /** What the offer and the operator's limits leave, without what runs and what is being matched. */
-function freeCapacity({ offer }: OfferRow, node: NodeRow | undefined, holds: Holds) {
-  const limits = node?.limits;
-  if (node === undefined || limits === null || limits === undefined) return null;
-  const held = holds.use(node.operator, node.index);
-  const free = (field: "cpuMilli" | "memoryMiB" | "diskMiB" | "gpus") =>
-    Math.max(0, Math.min(Number(offer[field]), limits[field]) - node[field] - held[field]);
-  return {
-    cpuMilli: free("cpuMilli"),
-    memoryMiB: free("memoryMiB"),
-    diskMiB: free("diskMiB"),
-    gpus: free("gpus"),
-  };
-}
-
-export function uniqueNodes<K extends { operator: string; index: number }>(keys: readonly K[]): K[] {
-  return [...new Map(keys.map((key) => [`${key.operator}|${key.index}`, key])).values()];
+function freeCapacity({ operator, index, limits, offered, used }: Capacity, holds: Holds): Resources | null {
+  if (limits === null) return null;
+  const held = holds.use(operator, index);
+  const free = (name: keyof Resources) => Math.max(0, Math.min(offered[name], limits[name]) - used[name] - held[name]);
+  return { cpuMilli: free("cpuMilli"), memoryMiB: free("memoryMiB"), diskMiB: free("diskMiB"), gpus: free("gpus") };
 }

@@ -34,8 +34,10 @@ export const postRequest = route({
     "TOO_MANY_REQUESTS",
     "INTAKE_BUSY",
   ],
-  async handle({ body, sender }, { intake }) {
-    return { jobId: await intake.takeRequest({ sender }, body) };
+  async handle({ body, sender }, { intake, changes }) {
+    const jobId = await intake.takeRequest({ sender }, body);
+    changes.wake();
+    return { jobId };
   },
 });
 
