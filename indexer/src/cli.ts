@@ -1,7 +1,8 @@
-import { errorToJson } from "@berth/protocol";
+import { errorToJson, toJson } from "@berth/protocol";
 import { Command } from "commander";
 import { pino } from "pino";
 import { type Flags, readConfig } from "./config.ts";
+import { auditTransaction, sentencesOf } from "./fairness/audit-transaction.ts";
 import { startIndexer } from "./indexer.ts";
 
 const program = new Command("berth-indexer")
@@ -37,7 +38,30 @@ program
   .option("--json", "print one line of JSON on standard output instead of text")
   .action(start);
 
+program
+  .command("audit")
+  .description("decide a matcher's transaction again over what it says that it saw: did it skip a cheaper offer?")
+  .argument("<transaction>", "hash of the transaction")
+  .requiredOption("--rpc <url>", "RPC of the chain")
+  .requiredOption("--indexer <url>", "the indexer whose matcher sent it")
+  .option("--json", "print the verdict with its proofs as JSON")
+  .action(auditOne);
+
 await program.parseAsync();
+
+/** Exit code 0: fair, 1: an offer was skipped, 2: nothing can be said. */
+async function auditOne(transaction: string, flags: { rpc: string; indexer: string; json?: boolean }): Promise<void> {
+  const log = pino({ level: process.env["LOG_LEVEL"] ?? "silent" }, pino.destination(2));
+  try {
+    const places = { transaction, rpcUrl: flags.rpc, indexerUrl: flags.indexer };
+    const verdict = await auditTransaction({ ...places, log, signal: new AbortController().signal });
+    console.log(flags.json ? toJson(verdict) : sentencesOf(verdict).join("\n"));
+    if (verdict.findings.length > 0) process.exitCode = 1;
+  } catch (error) {
+    fail(error, flags.json === true);
+    process.exitCode = 2;
+  }
+}
 
 async function start(flags: Flags & { json?: boolean }): Promise<void> {
   const log = pino({ level: process.env["LOG_LEVEL"] ?? "info" }, pino.destination(2));

@@ -6,11 +6,23 @@ import {
   type OutboxState,
   readHead,
 } from "@berth/chain";
-import { type Address, type Deployment, type ErrorJson, errorToJson, type Hex, MarketError } from "@berth/protocol";
+import {
+  type Address,
+  type Deployment,
+  type ErrorJson,
+  errorToJson,
+  type Hex,
+  MarketError,
+  orderToJson,
+  type Request,
+} from "@berth/protocol";
 import type { Logger } from "pino";
 import type { BookOffer } from "../book/book.ts";
-import { type Hold, type HoldJson, holdFromJson } from "../book/holds.ts";
+import { type Hold, type HoldJson, holdFromJson, holdToJson } from "../book/holds.ts";
 import type { LiveBook } from "../book/live-book.ts";
+import { withRoot } from "../fairness/published.ts";
+import type { Round } from "../fairness/snapshot.ts";
+import { createSnapshots } from "../fairness/snapshots.ts";
 import type { Database } from "../store/database.ts";
 import { type Bar, barAfter } from "./bars.ts";
 import { type BatchLimits, callOf, failuresOf, gasToAllow, planBatches, wordsOf } from "./batch.ts";
@@ -53,6 +65,8 @@ export interface MatcherOptions {
   /** Where matches are tried; its `from` is the matcher's account. */
   stage: Stage;
   policy: GasPolicy;
+  /** Decides otherwise than this indexer does: for tests of what comes of that. */
+  makeEngine?: typeof createEngine;
   /** Given a listener, makes the outbox that the matcher's transactions leave through. */
   openOutbox: (onChange: (entry: OutboxEntry, before: OutboxState) => void) => Outbox;
   /** Is the book as new as the chain? */
@@ -93,7 +107,8 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
   /** Jobs that are not looked at until then (unix milliseconds), because gas is too dear for what they bring. */
   const postponed = new Map<Hex, number>();
   const refusals = createRefusals();
-  const engine = createEngine(live.book, refusals);
+  const engine = (options.makeEngine ?? createEngine)(live.book, refusals);
+  const snapshots = await createSnapshots(db);
   /** Over on chain, and still under way here until the book has their block: else they would be decided twice. */
   let ended: OutboxEntry[] = [];
   let trouble: ErrorJson | null = null;
@@ -162,7 +177,9 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     const matches = engine.decide({ orders, holds: holds(), now: at, matcher: address });
     if (matches.length === 0) return;
     if (matches.length > MAX_ROUND) wake();
-    const { ready, refused } = await rehearse(matches.slice(0, MAX_ROUND), stage);
+    const decided = matches.slice(0, MAX_ROUND);
+    const root = await publish(decided, at);
+    const { ready, refused } = await rehearse(decided, stage);
     if (refused.length > 0) await refuse(refused);
     const { paid, short } = await costed(ready);
     for (const { match, mostCost, worth } of short) {
@@ -172,7 +189,34 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     }
     const limits = await batchLimits();
     const alone = ({ match }: Payable) => refusals.mustGoAlone(match.order.jobId);
-    for (const batch of planBatches(paid, limits, alone)) await send(batch);
+    for (const batch of planBatches(paid, limits, alone)) await send(batch, root);
+  }
+
+  /** Keeps what the decision saw; its root goes out with every match that comes of it. */
+  async function publish(decided: readonly Match[], at: number): Promise<Hex | undefined> {
+    const { book } = live;
+    const round: Round = {
+      now: at,
+      block: bookBlock(),
+      matcher: address,
+      paused: book.paused,
+      orders: decided.map(({ order: { jobId, request, posted, receivedAtMs, operators } }) => ({
+        jobId,
+        request: orderToJson(request) as Round["orders"][number]["request"],
+        posted,
+        receivedAtMs,
+        operators,
+        balance: String(book.balance(request.payer, request.token)),
+        barred: refusals.count(jobId) === 0 ? [] : barredOf(jobId, request),
+      })),
+      holds: holds().map(holdToJson),
+    };
+    return snapshots.take(book, book.size, round, Date.now());
+  }
+
+  function barredOf(jobId: Hex, request: Request): Hex[] {
+    const barred = [...live.book.offers()].filter((offer) => refusals.barsOffer(jobId, live.book, request, offer));
+    return barred.map(({ offerHash }) => offerHash);
   }
 
   /** Notes matches that failed when they were tried: nothing was sent, and no gas was spent. */
@@ -208,13 +252,15 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     return { gas: share < MAX_BATCH_GAS ? share : MAX_BATCH_GAS, bytes: MAX_BATCH_BYTES };
   }
 
-  async function send(planned: readonly Payable[]): Promise<void> {
+  async function send(planned: readonly Payable[], root: Hex | undefined): Promise<void> {
     const batch = planned.length === 1 ? planned : await succeedTogether(planned);
     if (batch.length === 0) return;
-    const { data, gasLimit } = callOf(batch);
+    const call = callOf(batch);
+    const data = root === undefined ? call.data : withRoot(call.data, root);
+    const { gasLimit } = call;
     const maxGasCost = batch.reduce((sum, { mostCost }) => sum + mostCost, 0n);
     const items = batch.map(toTry);
-    const callData = batch.length === 1 ? null : data;
+    const callData = data === batch[0]?.callData ? null : data;
     const noted = { atMs: Date.now(), callData, gasLimit, gasCost: maxGasCost };
     const { outboxKey, rows } = await recordBatch(db, items, noted);
     for (const [i, { match }] of batch.entries()) {

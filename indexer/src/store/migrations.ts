@@ -385,4 +385,29 @@ export const migrations: readonly Migration[] = [
         END $$;
     `,
   },
+  {
+    version: 7,
+    name: "what decisions saw",
+    sql: `
+      -- The root of each is published with the matches that came of it.
+      CREATE TABLE snapshots (
+        round bigserial PRIMARY KEY,
+        root bytea NOT NULL,
+        at_ms bigint NOT NULL,
+        round_text text NOT NULL
+      );
+      CREATE INDEX snapshots_root ON snapshots (root);
+      CREATE INDEX snapshots_at ON snapshots (at_ms);
+      -- An offer as it was from a round on, until another.
+      CREATE TABLE snapshot_leaves (
+        offer_hash bytea NOT NULL,
+        from_round bigint NOT NULL,
+        until_round bigint,
+        leaf text NOT NULL,
+        PRIMARY KEY (offer_hash, from_round)
+      );
+      CREATE INDEX snapshot_leaves_now ON snapshot_leaves (offer_hash) WHERE until_round IS NULL;
+      CREATE INDEX snapshot_leaves_until ON snapshot_leaves (until_round) WHERE until_round IS NOT NULL;
+    `,
+  },
 ];

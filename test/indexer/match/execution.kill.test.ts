@@ -1,25 +1,17 @@
 import { rm } from "node:fs/promises";
-import { connectRpc, createOutbox, followChain } from "@berth/chain";
-import { type Hex, jobIdOf, jobMarketAbi, offerHashOf, orderToJson, type Request } from "@berth/protocol";
+import { type Hex, jobIdOf, jobMarketAbi, type Request } from "@berth/protocol";
 import { expect } from "chai";
 import { keccak256, parseEther, stringToBytes } from "viem";
 import { type PrivateKeyAccount, privateKeyToAccount } from "viem/accounts";
-import { createLiveBook, slotOf } from "../../../indexer/src/book/live-book.ts";
-
-import { requireUseful } from "../../../indexer/src/match/batch.ts";
-import { DEFAULT_GAS_POLICY } from "../../../indexer/src/match/gas-policy.ts";
-import { type Matcher, startMatcher } from "../../../indexer/src/match/matcher.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
-import { batches, putOffer, tries } from "../../../indexer/src/store/orders.ts";
-import { postgresOutboxStore } from "../../../indexer/src/store/outbox-store.ts";
+import { batches, tries } from "../../../indexer/src/store/orders.ts";
 import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
 import { selectRows } from "../../../indexer/src/store/rows.ts";
-import { createFollowerStore, WINDOW } from "../../../indexer/src/sync/follower-store.ts";
 import { eventually } from "../../support/eventually.ts";
 import { newDataFolder } from "../support/data-folder.ts";
-import { startMarket, type TestMarket, type TestNode } from "../support/market.ts";
-import { log } from "../support/running-indexer.ts";
+import { startLoneMatcher, storeOffer } from "../support/lone-matcher.ts";
+import { startMarket, type TestMarket } from "../support/market.ts";
 
 const ROOMY = { cpuMilli: 10 ** 6, memoryMiB: 10 ** 6, diskMiB: 10 ** 6 };
 
@@ -36,7 +28,7 @@ describe("a matcher that is killed", function () {
     folder = await newDataFolder();
     db = await openPglite(folder);
     await migrate(db);
-    await storeOffer(node);
+    await storeOffer(market, db, node, ROOMY);
     matcher = privateKeyToAccount(keccak256(stringToBytes("mortal")));
     await market.anvil.call("anvil_setBalance", [matcher.address, `0x${parseEther("10").toString(16)}`]);
   });
@@ -78,70 +70,24 @@ describe("a matcher that is killed", function () {
 
   /** Runs the matcher until the jobs' matches are over, or it dies; true when it died. */
   async function run(mine: Database, jobs: readonly Hex[]): Promise<boolean> {
-    const stop = new AbortController();
-    const { signal } = stop;
-    const { deployment } = market;
-    const rpc = await connectRpc({ urls: [market.anvil.url], log, signal });
-    const live = createLiveBook(db);
-    await live.load(await market.now());
-    let matching: Matcher | undefined;
-    const follower = followChain({
-      rpc,
-      addresses: [deployment.identity, deployment.staking, deployment.market],
-      fromBlock: deployment.fromBlock,
-      confirmations: 0,
-      pollMs: 5,
-      windowSize: WINDOW,
-      store: createFollowerStore({ db, deployment, onCommitted: live.apply }),
-      onBatch: () => matching?.wake(),
-      signal,
-      log,
-    });
-    follower.done.catch(() => {});
-    await follower.synced;
-    let time = await market.now();
-    let outbox: ReturnType<typeof createOutbox> | undefined;
-    const start = async () => {
-      matching = await startMatcher({
-        db: mine,
-        live,
-        deployment,
-        stage: { rpc, market: deployment.market, from: matcher.address, abi: jobMarketAbi, signal },
-        policy: DEFAULT_GAS_POLICY,
-        openOutbox: (onChange) => {
-          const store = postgresOutboxStore(mine);
-          const account = matcher;
-          const settings = { chainId: 31337, confirmations: 0, pollMs: 5, check: requireUseful };
-          outbox = createOutbox({ rpc, account, store, ...settings, onChange, signal, log });
-          outbox.done.catch(() => {});
-          return outbox;
-        },
-        caughtUp: () => follower.status().state === "following",
-        bookBlock: () => follower.status().cursor?.number ?? -1,
-        now: () => time,
-        signal,
-        log,
-      });
-      await matching.done;
-    };
-    const died = start().then(
+    const lone = await startLoneMatcher(market, db, matcher, { mine });
+    const died = lone.done.then(
       () => false,
-      (error: unknown) => {
-        if (signal.aborted || (error as Error).message === "killed") return true;
-        if (((error as Error).cause as Error | undefined)?.message === "killed") return true;
+      (error: Error) => {
+        if (error.message === "killed" || (error.cause as Error | undefined)?.message === "killed") return true;
         throw error;
       },
     );
     const over = eventually("the matches are over", async () => {
-      time = await market.now();
       const rows = await triesOf(jobs);
       return rows.length === jobs.length && rows.every(({ state }) => state !== "sent");
     });
     over.catch(() => {});
-    const wasKilled = await Promise.race([died, over.then(() => false)]);
-    stop.abort();
-    await Promise.allSettled([died, outbox?.done, follower.done]);
-    return wasKilled;
+    try {
+      return await Promise.race([died, over.then(() => false)]);
+    } finally {
+      await lone.stop();
+    }
   }
 
   async function posted(name: string): Promise<Hex> {
@@ -150,22 +96,6 @@ describe("a matcher that is killed", function () {
     const { request } = await market.request(account, { maxPrice: 10_000n } as Partial<Request>);
     await market.send(account.address, market.deployment.market, jobMarketAbi, "post", [request, "0x", "0x"]);
     return jobIdOf(market.deployment, request);
-  }
-
-  async function storeOffer(node: TestNode): Promise<void> {
-    const { offer, signature } = await market.offer(node, ROOMY);
-    await putOffer(db.query, {
-      offerHash: offerHashOf(market.deployment, offer),
-      receivedAtMs: 1,
-      signer: node.key.address.toLowerCase() as Hex,
-      operator: offer.operator,
-      index: offer.index,
-      token: offer.token,
-      expiresAt: offer.expiresAt,
-      slot: slotOf(offer),
-      offer: orderToJson(offer),
-      signature,
-    });
   }
 
   const nonce = async () => Number(await market.anvil.call("eth_getTransactionCount", [matcher.address, "latest"]));

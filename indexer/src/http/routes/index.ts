@@ -4,6 +4,7 @@ import { getJob, listJobs } from "./jobs.ts";
 import { getAccount, getNode, listNodes } from "./nodes.ts";
 import { listOffers, postOffer } from "./offers.ts";
 import { explainRequest, getRequest, postRequest } from "./requests.ts";
+import { getSnapshot, listLeaves, proveOffer } from "./snapshots.ts";
 import { getDeployment, getHealth, getReady, getStatus } from "./status.ts";
 
 /** The whole API. The server and the OpenAPI document are both made of this list. */
@@ -22,5 +23,8 @@ export const routes: readonly Route[] = [
   listNodes,
   getNode,
   getAccount,
+  getSnapshot,
+  listLeaves,
+  proveOffer,
   streamEvents,
 ];

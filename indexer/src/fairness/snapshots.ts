@@ -1,0 +1,126 @@
+import { type Hex, toJson } from "@berth/protocol";
+import type { BookView } from "../book/book.ts";
+import type { Database, Query } from "../store/database.ts";
+import { leafHash, rootOf, treeOf } from "./merkle.ts";
+import { leafText, type Round, rootOfSnapshot, type Standing, standingOf } from "./snapshot.ts";
+
+/** Offers in the book at most for a snapshot to be taken: it looks at each of them. */
+export const MOST_OFFERS = 20_000;
+/** Milliseconds for which a snapshot can be asked for. */
+export const KEEP_MS = 7 * 86_400_000;
+const PRUNE_MS = 3_600_000;
+const PAGE = 500;
+
+/** Keeps what decisions saw, of the offers only what changed since the decision before. */
+export interface Snapshots {
+  /** Stores what a decision sees and returns its root; undefined when the book is too large for that. */
+  take(book: BookView, size: number, round: Round, atMs: number): Promise<Hex | undefined>;
+}
+
+interface Kept {
+  standing: Standing | undefined;
+  text: string;
+  hash: Buffer;
+}
+
+/** One matcher at a time writes them. */
+export async function createSnapshots(db: Database): Promise<Snapshots> {
+  const kept = new Map<Hex, Kept>();
+  let prunedAtMs = 0;
+  const stored = await db.query<{ hash: Hex; leaf: string }>(
+    "SELECT hex(offer_hash) AS hash, leaf FROM snapshot_leaves WHERE until_round IS NULL",
+  );
+  for (const { hash, leaf } of stored) kept.set(hash, { standing: undefined, text: leaf, hash: leafHash(leaf) });
+
+  return {
+    async take(book, size, round, atMs) {
+      if (size > MOST_OFFERS) return undefined;
+      const changed = new Map<Hex, Kept>();
+      const seen = new Set<Hex>();
+      for (const offer of book.offers()) {
+        const { offerHash } = offer;
+        seen.add(offerHash);
+        const before = kept.get(offerHash);
+        const standing = standingOf(book, offer.offer);
+        if (before?.standing !== undefined && isSame(before.standing, standing)) continue;
+        const text = leafText(offer, standing);
+        if (before?.text === text) before.standing = standing;
+        else changed.set(offerHash, { standing, text, hash: leafHash(text) });
+      }
+      const gone = [...kept.keys()].filter((offerHash) => !seen.has(offerHash));
+      const hashes = [...seen].sort().map((key) => (changed.get(key) ?? kept.get(key))?.hash as Buffer);
+      const text = JSON.stringify(round);
+      const root = rootOfSnapshot(text, rootOf(treeOf(hashes)), hashes.length);
+      await db.transaction((query) => store(query, { root, text, atMs, changed, gone }));
+      for (const offerHash of gone) kept.delete(offerHash);
+      for (const [offerHash, leaf] of changed) kept.set(offerHash, leaf);
+      if (atMs - prunedAtMs > PRUNE_MS) {
+        await prune(db, atMs);
+        prunedAtMs = atMs;
+      }
+      return root;
+    },
+  };
+}
+
+async function store(
+  query: Query,
+  { root, text, atMs, changed, gone }: { root: Hex; text: string; atMs: number; changed: Map<Hex, Kept>; gone: Hex[] },
+): Promise<void> {
+  const [row] = await query<{ round: string }>(
+    "INSERT INTO snapshots (root, at_ms, round_text) VALUES (unhex($1), $2::bigint, $3) RETURNING round::text AS round",
+    [root, String(atMs), text],
+  );
+  const round = row?.round ?? "0";
+  if (gone.length + changed.size > 0) {
+    await query(
+      `UPDATE snapshot_leaves SET until_round = $1::bigint WHERE until_round IS NULL
+         AND offer_hash IN (SELECT unhex(id) FROM json_array_elements_text($2::json) AS id)`,
+      [round, toJson([...gone, ...changed.keys()])],
+    );
+  }
+  if (changed.size > 0) {
+    const leaves = [...changed].map(([hash, leaf]) => ({ hash, leaf: leaf.text }));
+    await query(
+      `INSERT INTO snapshot_leaves (offer_hash, from_round, leaf)
+       SELECT unhex(r.hash), $1::bigint, r.leaf FROM json_to_recordset($2::json) AS r(hash text, leaf text)`,
+      [round, JSON.stringify(leaves)],
+    );
+  }
+}
+
+/** Forgets snapshots that are older than anybody can ask for, and the leaves that only they had. */
+async function prune({ transaction }: Pick<Database, "transaction">, nowMs: number): Promise<void> {
+  await transaction(async (query) => {
+    await query("DELETE FROM snapshots WHERE at_ms < $1::bigint", [String(nowMs - KEEP_MS)]);
+    await query(
+      `DELETE FROM snapshot_leaves WHERE until_round <= coalesce((SELECT min(round) FROM snapshots),
+         (SELECT last_value FROM snapshots_round_seq))`,
+    );
+  });
+}
+
+/** What was published under `root`, without the offers; undefined when it is not known (any more). */
+export async function snapshotOf(query: Query, root: Hex): Promise<{ round: number; text: string } | undefined> {
+  const [row] = await query<{ round: string; text: string }>(
+    "SELECT round::text AS round, round_text AS text FROM snapshots WHERE root = unhex($1) ORDER BY snapshots.round LIMIT 1",
+    [root],
+  );
+  return row === undefined ? undefined : { round: Number(row.round), text: row.text };
+}
+
+/** The next leaves of a snapshot in their order, after that of `after`. */
+export async function leavesOf(query: Query, round: number, after: Hex | undefined): Promise<string[]> {
+  const rows = await query<{ leaf: string }>(
+    `SELECT leaf FROM snapshot_leaves WHERE from_round <= $1::bigint AND (until_round IS NULL OR until_round > $1::bigint)
+       AND offer_hash > unhex($2) ORDER BY offer_hash LIMIT ${PAGE}`,
+    [String(round), after ?? "0x"],
+  );
+  return rows.map(({ leaf }) => leaf);
+}
+
+function isSame(a: Standing, b: Standing): boolean {
+  const stakes = a.stake.free === b.stake.free && a.stake.locked === b.stake.locked;
+  const accepts = a.accepts === b.accepts || a.accepts.length + b.accepts.length === 0;
+  return stakes && a.node === b.node && accepts && a.deactivated === b.deactivated;
+}

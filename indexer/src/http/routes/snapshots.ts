@@ -1,0 +1,88 @@
+import { bytes32Schema, type Hex, MarketError } from "@berth/protocol";
+import { z } from "zod";
+import { leafHash, proofOf, treeOf } from "../../fairness/merkle.ts";
+import type { Leaf } from "../../fairness/snapshot.ts";
+import { leavesOf, snapshotOf } from "../../fairness/snapshots.ts";
+import type { Query } from "../../store/database.ts";
+import { type ApiContext, route } from "../route.ts";
+import * as shape from "../schemas.ts";
+
+const rootParams = z.strictObject({ root: bytes32Schema });
+const leafText = z.string().meta({ description: "The text of a leaf, as it was hashed" });
+/** Questions that one proof counts as: the whole tree is made for it. */
+const PROOF_COST = 50;
+
+export const getSnapshot = route({
+  method: "get",
+  path: "/snapshots/{root}",
+  summary: "What a decision of the matcher saw besides the offers, by the root that its transactions carry.",
+  params: rootParams,
+  answer: z.strictObject({
+    root: shape.bytes32,
+    round: z.string().meta({ description: "The text of the round, as it was hashed" }),
+  }),
+  problems: ["SNAPSHOT_UNKNOWN"],
+  async handle({ params: { root } }, { db }) {
+    return { root, round: (await find(db.query, root)).text };
+  },
+});
+
+export const listLeaves = route({
+  method: "get",
+  path: "/snapshots/{root}/leaves",
+  summary: "The offers that a decision saw, in the order of their hashes, each as the text that was hashed.",
+  params: rootParams,
+  query: z.strictObject({ after: bytes32Schema.optional().meta({ description: "`next` of the page before" }) }),
+  answer: z.strictObject({ items: z.array(leafText), next: shape.bytes32.nullable() }),
+  problems: ["SNAPSHOT_UNKNOWN"],
+  async handle({ params: { root }, query: { after } }, { db }) {
+    const { round } = await find(db.query, root);
+    const items = await leavesOf(db.query, round, after);
+    const last = items.at(-1);
+    return { items, next: last === undefined ? null : (JSON.parse(last) as Leaf).offerHash };
+  },
+});
+
+export const proveOffer = route({
+  method: "get",
+  path: "/snapshots/{root}/offers/{offerHash}",
+  summary: "The proof that a decision saw an offer. It counts as fifty questions.",
+  params: z.strictObject({ root: bytes32Schema, offerHash: bytes32Schema }),
+  answer: z.strictObject({
+    leaf: leafText,
+    place: z.int().min(0),
+    siblings: z.array(shape.bytes32.nullable()).meta({ description: "From the leaf up; null: rises as it is" }),
+    offers: z.int().min(0).meta({ description: "Leaves of the tree" }),
+  }),
+  problems: ["SNAPSHOT_UNKNOWN", "OFFER_NOT_IN_SNAPSHOT"],
+  async handle({ params: { root, offerHash }, sender }, context) {
+    for (let i = 1; i < PROOF_COST; i++) context.readLimit.take(sender);
+    const leaves = await allLeaves(context, root);
+    const place = leaves.findIndex((leaf) => (JSON.parse(leaf) as Leaf).offerHash === offerHash);
+    const leaf = leaves[place];
+    if (leaf === undefined) {
+      throw new MarketError("OFFER_NOT_IN_SNAPSHOT", `The decision of ${root} did not see offer ${offerHash}.`);
+    }
+    return { leaf, ...proofOf(treeOf(leaves.map(leafHash)), place), offers: leaves.length };
+  },
+});
+
+async function allLeaves({ db }: ApiContext, root: Hex): Promise<string[]> {
+  const { round } = await find(db.query, root);
+  const all: string[] = [];
+  for (let after: Hex | undefined; ; ) {
+    const page = await leavesOf(db.query, round, after);
+    const last = page.at(-1);
+    if (last === undefined) return all;
+    all.push(...page);
+    after = (JSON.parse(last) as Leaf).offerHash;
+  }
+}
+
+async function find(query: Query, root: Hex) {
+  const found = await snapshotOf(query, root);
+  if (found !== undefined) return found;
+  throw new MarketError("SNAPSHOT_UNKNOWN", `No snapshot with the root ${root} is kept here.`, {
+    hint: "Ask the indexer whose matcher sent the transaction, within seven days.",
+  });
+}
