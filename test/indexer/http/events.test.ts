@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { jobIdOf, jobMarketAbi } from "@berth/protocol";
+import { jobIdOf, jobMarketAbi, orderToJson } from "@berth/protocol";
 import { expect } from "chai";
 import { newDataFolder } from "../support/data-folder.ts";
 import { type EventReader, openEvents } from "../support/event-stream.ts";
@@ -101,6 +101,38 @@ describe("GET /events", () => {
     await ofJobs.next(({ data }) => data.key === key);
     expect(ofDan.events.map(({ data }) => data.row.amount)).to.deep.equal(["20"]);
     expect(ofJobs.events.map(({ event }) => event)).to.deep.equal(["jobs"]);
+  });
+
+  it("tells of each order that came in, took the place of another, or ended", async () => {
+    const node = await market.node("gil");
+    const requester = await market.account("hal");
+    await indexer.caughtUp();
+    const stream = await open(`?entity=offers,requests&about=${node.operator.address}`);
+    const all = await open("?entity=offers,requests");
+    const [first, second] = [await market.offer(node), await market.offer(node, { baseCharge: 2n })];
+    const { body: older } = await indexer.postOffer(first);
+    await indexer.postOffer(first);
+    const { body: newer } = await indexer.postOffer(second);
+    const put = await stream.next(({ data }) => data.key === newer.offerHash);
+    expect(put.data.row).to.include({ offerHash: newer.offerHash, signature: second.signature });
+    expect(put.data.row.offer).to.deep.equal(orderToJson(second.offer));
+    const told = stream.events.map(({ event, data }) => [event, data.block, data.key, data.row === null]);
+    expect(told).to.deep.equal([
+      ["offers", null, older.offerHash, false],
+      ["offers", null, older.offerHash, true],
+      ["offers", null, newer.offerHash, false],
+    ]);
+
+    const signed = await market.request(requester);
+    await indexer.postRequest(signed, { sources: ["https://one.example"] });
+    const { body } = await indexer.postRequest(signed, { sources: ["https://two.example"] });
+    await all.next(({ data }) => data.key === body.jobId && data.row.sources.length === 2);
+    const ofRequest = all.events.filter(({ event }) => event === "requests");
+    expect(ofRequest.map(({ data }) => [data.row.request.requester, data.row.sources])).to.deep.equal([
+      [requester.address.toLowerCase(), ["https://one.example"]],
+      [requester.address.toLowerCase(), ["https://one.example", "https://two.example"]],
+    ]);
+    expect(stream.events).to.have.length(3);
   });
 
   it("says when what a reader missed is not kept, and refuses nonsense", async () => {

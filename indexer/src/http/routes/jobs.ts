@@ -40,8 +40,10 @@ export const listJobs = route({
       .and("t.requester = unhex(?)", asked.requester)
       .and("t.state = ?", asked.state)
       .and("t.token = unhex(?)", asked.token)
-      .and("coalesce(t.posted_at, t.matched_at) >= ?::bigint", asked.since)
-      .and("coalesce(t.posted_at, t.matched_at) <= ?::bigint", asked.until);
+      .and(`${TIME("t")} >= ?::bigint`, asked.since)
+      .and(`${TIME("t")} <= ?::bigint`, asked.until)
+      .and(`t.first_block >= (${blockAt(">=", "ASC")})`, asked.since)
+      .and(`t.first_block <= (${blockAt("<=", "DESC")})`, asked.until);
     if (cursor !== undefined) {
       const [block, log] = cursor.key.map((place) => `${conditions.param(place)}::bigint`);
       conditions.and(`(t.first_block, t.first_log) < (${block}, ${log})`);
@@ -70,6 +72,15 @@ export const getJob = route({
     });
   },
 });
+
+/** When a job was posted, or else matched. */
+const TIME = (row: string) => `coalesce(${row}.posted_at, ${row}.matched_at)`;
+
+/** Times rise with blocks, so a time is a place in the list: what lies before it is not read. */
+function blockAt(compare: string, direction: string): string {
+  return `SELECT x.first_block FROM jobs x WHERE ${TIME("x")} ${compare} ?::bigint
+    ORDER BY ${TIME("x")} ${direction}, x.first_block ${direction} LIMIT 1`;
+}
 
 function jobList({ view, conditions }: Reading): List {
   return {
