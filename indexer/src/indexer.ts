@@ -99,7 +99,9 @@ export async function startIndexer(
     const changes = await createChangeHub(db, { log });
     let leading: Leading | undefined;
     const status = () => (leading?.follower ?? watch).status();
-    const caughtUp = () => status().state === "following" && feed.isWhole();
+    /** The database did not answer when what others wrote was last read. */
+    let unread = false;
+    const caughtUp = () => status().state === "following" && feed.isWhole() && !unread;
     const role = (): Role => (leading !== undefined ? "leader" : config.role === "replica" ? "replica" : "standby");
     const { promise: synced, resolve: markSynced } = Promise.withResolvers<void>();
     const asleep = config.matcherKey === undefined ? undefined : matcherAsleep(config.matcherKey);
@@ -219,20 +221,19 @@ export async function startIndexer(
 
     /** What others write comes in as soon as it is noticed, and at every poll in case a notice was lost. */
     async function keepUp(): Promise<void> {
-      let failed = false;
       while (!stopped.aborted) {
         try {
           if (leading === undefined) await watch.look();
           await feed.catchUp();
           leading?.matcher?.wake();
           changes.wake();
+          unread = false;
           if (leading === undefined && caughtUp()) markSynced();
-          failed = false;
         } catch (err) {
-          if (!failed && !stopped.aborted) log.warn({ err }, "the database could not be read, trying again");
-          failed = true;
+          if (!unread && !stopped.aborted) log.warn({ err }, "the database could not be read, trying again");
+          unread = true;
         }
-        await news.wait(Math.min(pollMs, POLL_MS), stopped);
+        await news.wait(POLL_MS, stopped);
       }
     }
 

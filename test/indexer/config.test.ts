@@ -36,6 +36,24 @@ describe("readConfig", () => {
     expect((await readConfig({ deployment, rpc: ["http://127.0.0.1:1"] }, {})).intake).to.deep.equal(DEFAULT_INTAKE);
   });
 
+  it("leads when it may, unless a flag or the environment makes it a replica, which needs a server", async () => {
+    await chmod(matcherKeyFile, 0o600);
+    const said = (flags: object, env: NodeJS.ProcessEnv) =>
+      readConfig({ deployment, rpc: ["http://127.0.0.1:1"], ...flags }, env);
+    const server = { DATABASE_URL: "postgres://db.example/berth" };
+    expect((await said({}, server)).role).to.equal("auto");
+    expect((await said({}, { ...server, BERTH_ROLE: "replica" })).role).to.equal("replica");
+    expect((await said({ role: "replica" }, { ...server, BERTH_ROLE: "auto" })).role).to.equal("replica");
+    const alone = await said({ role: "replica" }, {}).catch((error: unknown) => error);
+    expect(alone).to.include({
+      code: "CONFIG_INVALID",
+      message: "A replica serves what another indexer writes, and has no database of its own.",
+    });
+    expect(await said({ role: "boss" }, server).catch((error: unknown) => error)).to.include({
+      code: "CONFIG_INVALID",
+    });
+  });
+
   it("takes a key that only its owner can open", async () => {
     await chmod(matcherKeyFile, 0o600);
     expect((await read()).matcherKey).to.equal(`0x${key}`);

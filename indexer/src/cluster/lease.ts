@@ -5,6 +5,10 @@ import { inTransaction, isLost, queryOver } from "../store/postgres-session.ts";
 /** Any number that only Berth indexers use, so that they see each other's lock. */
 const LEADER_LOCK = "4207849484";
 
+/** A server that says nothing for so long about one statement is gone, as far as this leader can tell. */
+const SILENCE_MS = 60_000;
+const CLOSE_MS = 1_000;
+
 /** The right to write what follows from the chain. One program has it at a time. */
 export interface Lease {
   /**
@@ -42,7 +46,12 @@ export function createCandidate(url: string): Candidate {
 
   async function connected(): Promise<pg.Client> {
     if (waiting !== undefined) return waiting;
-    const client = new pg.Client({ connectionString: url, keepAlive: true, keepAliveInitialDelayMillis: 1_000 });
+    const client = new pg.Client({
+      connectionString: url,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 1_000,
+      query_timeout: SILENCE_MS,
+    });
     const forget = () => {
       if (waiting === client) waiting = undefined;
     };
@@ -70,7 +79,7 @@ export function createCandidate(url: string): Candidate {
     async close() {
       const client = waiting;
       waiting = undefined;
-      await client?.end();
+      if (client !== undefined) await close(client);
     },
   };
 }
@@ -102,7 +111,14 @@ function leaseOf(client: pg.Client): Lease {
       }),
     close: () => client.end(),
   };
-  return { db, lost: lost.signal, close: () => client.end().catch(() => {}) };
+  return { db, lost: lost.signal, close: () => close(client) };
+}
+
+/** Politely, and of a server that does not answer by force. */
+async function close(client: pg.Client): Promise<void> {
+  const timer = setTimeout(() => client.connection.stream.destroy(), CLOSE_MS);
+  await client.end().catch(() => {});
+  clearTimeout(timer);
 }
 
 /** One after the other: statements of others must not get into a transaction. */

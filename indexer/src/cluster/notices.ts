@@ -27,7 +27,8 @@ export async function hearNotices(
       log.warn({ err }, "notices of the database are lost, connecting again");
       end();
     });
-    signal.addEventListener("abort", () => end(), { once: true });
+    const stop = () => end();
+    signal.addEventListener("abort", stop, { once: true });
     try {
       await client.connect();
       await client.query(`LISTEN ${CHANNEL}`);
@@ -36,7 +37,7 @@ export async function hearNotices(
     } catch (err) {
       if (!signal.aborted) log.debug({ err }, "no notices of the database");
     }
-    signal.removeEventListener("abort", end as () => void);
+    signal.removeEventListener("abort", stop);
     await client.end().catch(() => {});
     await pause(RETRY_MS, signal);
   }
