@@ -31,6 +31,11 @@ program
   .option("--confirmations <blocks>", "blocks on top of a block before it is indexed (BERTH_CONFIRMATIONS)")
   .option("--finality <blocks>", "blocks on top of a match before it is final (BERTH_FINALITY)")
   .option("--poll-ms <milliseconds>", "wait between looks at the chain's head (BERTH_POLL_MS)")
+  .option("--peer <url...>", "other indexers to read orders from (BERTH_PEERS, separated by commas)")
+  .option(
+    "--allow-private-peers",
+    "also follow indexers in private networks that others name (BERTH_ALLOW_PRIVATE_PEERS)",
+  )
   .option("--offers-per-operator <number>", "open offers of one operator with stake (BERTH_OFFERS_PER_OPERATOR; 4096)")
   .option("--requests-per-payer <number>", "open requests of one payer with money (BERTH_REQUESTS_PER_PAYER; 200)")
   .option("--offer-seconds <seconds>", "longest time that an offer may have left (BERTH_OFFER_SECONDS; 7 days)")

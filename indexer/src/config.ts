@@ -5,6 +5,7 @@ import { type ConfiguredRole, roles } from "./cluster/role.ts";
 import type { ApiLimits } from "./http/limits.ts";
 import { DEFAULT_INTAKE, type IntakeLimits } from "./intake/limits.ts";
 import { DEFAULT_GAS_POLICY, type GasPolicy, parseTipWorth } from "./match/gas-policy.ts";
+import { peerUrl } from "./peers/peer-url.ts";
 
 /** Everything that an indexer is told. Read once, at the start. */
 export interface IndexerConfig {
@@ -33,6 +34,8 @@ export interface IndexerConfig {
   limits?: Partial<ApiLimits> | undefined;
   /** What is taken of anybody's orders; sensible bounds without it. */
   intake?: Partial<IntakeLimits> | undefined;
+  /** Other indexers to read orders from, besides those that the registry and they themselves name. */
+  peers?: { urls?: string[]; allowPrivate?: boolean; pollMs?: number } | undefined;
 }
 
 const wei = z
@@ -63,6 +66,11 @@ const settingsSchema = z.strictObject({
   confirmations: z.coerce.number().int().min(0).max(10_000),
   finality: z.coerce.number().int().min(0).max(10_000),
   pollMs: z.coerce.number().int().min(10).max(600_000),
+  peer: z
+    .array(z.string().refine((text) => peerUrl(text) !== undefined, "must be the http or https URL of an indexer"))
+    .max(32)
+    .transform((urls) => urls.map((url) => peerUrl(url) ?? url)),
+  allowPrivatePeers: z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]),
   offersPerOperator: upToMillion.optional(),
   requestsPerPayer: upToMillion.optional(),
   offerSeconds: upToDecade.optional(),
@@ -83,6 +91,8 @@ export interface Flags {
   confirmations?: string;
   finality?: string;
   pollMs?: string;
+  peer?: string[];
+  allowPrivatePeers?: boolean;
   offersPerOperator?: string;
   requestsPerPayer?: string;
   offerSeconds?: string;
@@ -108,6 +118,8 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
       confirmations: flags.confirmations ?? env["BERTH_CONFIRMATIONS"] ?? 0,
       finality: flags.finality ?? env["BERTH_FINALITY"] ?? 5,
       pollMs: flags.pollMs ?? env["BERTH_POLL_MS"] ?? 1000,
+      peer: flags.peer ?? env["BERTH_PEERS"]?.split(",") ?? [],
+      allowPrivatePeers: flags.allowPrivatePeers ?? env["BERTH_ALLOW_PRIVATE_PEERS"] ?? false,
       offersPerOperator: flags.offersPerOperator ?? env["BERTH_OFFERS_PER_OPERATOR"],
       requestsPerPayer: flags.requestsPerPayer ?? env["BERTH_REQUESTS_PER_PAYER"],
       offerSeconds: flags.offerSeconds ?? env["BERTH_OFFER_SECONDS"],
@@ -142,6 +154,7 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
     finality: settings.finality,
     pollMs: settings.pollMs,
     intake: intakeLimits(settings),
+    peers: { urls: settings.peer, allowPrivate: settings.allowPrivatePeers },
   };
 }
 

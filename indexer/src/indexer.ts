@@ -21,6 +21,7 @@ import { createIntake } from "./intake/intake.ts";
 import { requireUseful } from "./match/batch.ts";
 import { DEFAULT_GAS_POLICY } from "./match/gas-policy.ts";
 import { type Matcher, type MatcherOptions, startMatcher } from "./match/matcher.ts";
+import { type Peers, startPeers } from "./peers/peers.ts";
 import type { Database } from "./store/database.ts";
 import { migrate } from "./store/migrate.ts";
 import { dropExpired } from "./store/orders.ts";
@@ -44,6 +45,7 @@ export interface Indexer {
 interface Leading {
   follower: Follower;
   matcher: Matcher | undefined;
+  peers: Peers;
   done: Promise<void>;
 }
 
@@ -52,6 +54,8 @@ const PRUNE_MS = 30_000;
 const POLL_MS = 1_000;
 /** Any number that only Berth indexers use, for those that start at the same time. */
 const START_LOCK = "4207849485";
+/** Wait between two questions to another indexer that had nothing more to tell. */
+const PEER_POLL_MS = 2_000;
 /** What names a refusal of a match: the stake is locked by another contract, with errors of its own. */
 const MATCH_ERRORS = [...jobMarketAbi, ...providerStakingAbi].filter(({ type }) => type === "error");
 
@@ -107,6 +111,8 @@ export async function startIndexer(
     const asleep = config.matcherKey === undefined ? undefined : matcherAsleep(config.matcherKey);
     /** Somebody may have written something. */
     const news = createAlarm();
+    const onTaken = () => leading?.matcher?.wake();
+    const intake = createIntake({ rpc, db, live, deployment, limits: config.intake, now, caughtUp, onTaken });
 
     const lease = config.role === "replica" ? undefined : await candidate.tryToLead();
     const campaign = { candidate, lease, startLeading, stopLeading, signal: stopped, log };
@@ -120,10 +126,9 @@ export async function startIndexer(
     const limits = { rateLimit: createRateLimit(orders), readLimit: createRateLimit(questions) };
     const streams = createStreams(most);
     const heights = createHeights(rpc, () => status().head);
-    const onTaken = () => leading?.matcher?.wake();
-    const intake = createIntake({ rpc, db, live, deployment, limits: config.intake, now, caughtUp, onTaken });
     const context: ApiContext = {
       intake,
+      peers: { status: () => leading?.peers.status() ?? [] },
       db,
       live,
       rpc,
@@ -200,7 +205,11 @@ export async function startIndexer(
         }
         works.push(matcher.done);
       }
-      works.push(pruneTables(leased, over));
+      const peers = startPeers({
+        ...{ db, deployment, intake, now, caughtUp, signal: over, log },
+        ...{ urls: [], allowPrivate: false, pollMs: PEER_POLL_MS, ...config.peers },
+      });
+      works.push(pruneTables(leased, over), peers.done);
       const done = Promise.all(works)
         .finally(async () => {
           end.abort();
@@ -208,7 +217,7 @@ export async function startIndexer(
         })
         .then(() => undefined);
       done.catch(() => {});
-      leading = { follower, matcher, done };
+      leading = { follower, matcher, peers, done };
       return leading;
     }
 

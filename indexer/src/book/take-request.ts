@@ -72,10 +72,12 @@ export async function takeRequest(body: SignedBody, options: TakeOptions): Promi
     await oneAtATime(query, `payer ${request.payer}`);
     const [known] = await selectRows(query, requests, "WHERE t.job_id = unhex($1)", [jobId]);
     if (known !== undefined) {
-      await growRequest(query, jobId, {
+      const grown = {
         sources: [...new Set([...known.sources, ...sources])].slice(0, MAX_SOURCES),
         operators: known.operators ?? operators ?? null,
-      });
+      };
+      const isMore = grown.sources.length > known.sources.length || grown.operators !== known.operators;
+      if (isMore) await growRequest(query, jobId, grown);
       return undefined;
     }
     const [job] = await selectRows(query, jobs, "WHERE t.job_id = unhex($1)", [jobId]);

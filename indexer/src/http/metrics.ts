@@ -44,6 +44,31 @@ export function createMetrics(context: ApiContext): Metrics {
   gauge("intake_waiting", "Orders that wait to be verified", () => context.intake.gate.waiting);
   gauge("changes_sequence", "Number of the newest event of the change stream", () => context.changes.newest);
   gauge("streams_open", "Readers of the change stream", () => context.streams.open);
+  new Gauge({
+    registers: [registry],
+    name: `${PREFIX}peers`,
+    help: "Other indexers that orders are read from",
+    labelNames: ["state"],
+    collect() {
+      const states = context.peers.status().map(({ state }) => state);
+      for (const state of ["new", "following", "failing"] as const) {
+        this.set({ state }, states.filter((other) => other === state).length);
+      }
+    },
+  });
+  new Gauge({
+    registers: [registry],
+    name: `${PREFIX}peer_orders`,
+    help: "Orders of each peer since it was found",
+    labelNames: ["peer", "result"],
+    collect() {
+      this.reset();
+      for (const { url, taken, refused } of context.peers.status()) {
+        this.set({ peer: url, result: "taken" }, taken);
+        this.set({ peer: url, result: "refused" }, refused);
+      }
+    },
+  });
   new Counter({
     registers: [registry],
     name: `${PREFIX}intake_busy_total`,

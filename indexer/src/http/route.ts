@@ -6,6 +6,7 @@ import type { LiveBook } from "../book/live-book.ts";
 import type { Role } from "../cluster/role.ts";
 import type { Intake } from "../intake/intake.ts";
 import type { Matcher } from "../match/matcher.ts";
+import type { Peers } from "../peers/peers.ts";
 import type { Database } from "../store/database.ts";
 import type { AnswerCache, Kept } from "./answer-cache.ts";
 import type { ChangeHub } from "./change-hub.ts";
@@ -27,6 +28,8 @@ export interface ApiContext {
   matcher: Matcher | undefined;
   /** Takes signed orders. */
   intake: Intake;
+  /** The other indexers. */
+  peers: Pick<Peers, "status">;
   changes: ChangeHub;
   heights: Heights;
   /** Of orders that are handed in. */

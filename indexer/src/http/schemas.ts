@@ -70,6 +70,41 @@ export const offerItem = z
   })
   .meta({ id: "OfferItem" });
 
+const loggedOrder = z.discriminatedUnion("kind", [
+  z.strictObject({ seq: count, kind: z.literal("offer"), offer: offerJson, signature: bytes }),
+  z.strictObject({
+    seq: count,
+    kind: z.literal("request"),
+    request: requestJson,
+    signature: bytes,
+    payerSignature: bytes,
+    operators: orNull(z.array(address)),
+    sources: z.array(z.string()),
+  }),
+]);
+
+export const orderPage = z
+  .strictObject({
+    log: z.string().meta({ description: "Names this row of numbers: another name, another row" }),
+    items: z.array(loggedOrder),
+    next: count.meta({ description: "Ask after this one next time" }),
+    more: z.boolean().meta({ description: "Is there more already?" }),
+  })
+  .meta({ id: "OrderPage" });
+
+export const peerItem = z
+  .strictObject({
+    url: z.string(),
+    from: z.enum(["configured", "registry", "peer"]).meta({ description: "Who named it" }),
+    state: z.enum(["new", "following", "failing"]),
+    after: count.meta({ description: "Number of its last order that was read" }),
+    taken: count.meta({ description: "Its orders that were taken since the start, also those that were here already" }),
+    refused: count,
+    answeredAt: orNull(time),
+    lastError: orNull(z.strictObject({ code: z.string(), message: z.string() })),
+  })
+  .meta({ id: "Peer" });
+
 const replicaItem = z
   .strictObject({
     replica: count,

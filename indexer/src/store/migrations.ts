@@ -410,4 +410,41 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX snapshot_leaves_until ON snapshot_leaves (until_round) WHERE until_round IS NOT NULL;
     `,
   },
+  {
+    version: 8,
+    name: "orders of both kinds in one row of numbers, and other indexers",
+    sql: `
+      -- Whose numbers these are: another database, another name.
+      CREATE TABLE order_log (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        id text NOT NULL DEFAULT gen_random_uuid()::text
+      );
+      INSERT INTO order_log DEFAULT VALUES;
+      CREATE SEQUENCE order_seq;
+      WITH top AS (
+        SELECT greatest((SELECT max(seq) FROM offers), (SELECT max(seq) FROM requests), 0) AS seq
+      ), numbered AS (
+        SELECT kind, id, (SELECT seq FROM top) + row_number() OVER (ORDER BY received_at_ms, kind, seq) AS seq FROM (
+          SELECT 'offer' AS kind, offer_hash AS id, received_at_ms, seq FROM offers
+          UNION ALL SELECT 'request', job_id, received_at_ms, seq FROM requests) known
+      ), renumbered AS (
+        UPDATE offers o SET seq = n.seq FROM numbered n WHERE n.kind = 'offer' AND n.id = o.offer_hash
+      )
+      UPDATE requests r SET seq = n.seq FROM numbered n WHERE n.kind = 'request' AND n.id = r.job_id;
+      SELECT setval('order_seq', greatest((SELECT max(seq) FROM offers), (SELECT max(seq) FROM requests), 0) + 1);
+      ALTER TABLE offers ALTER COLUMN seq SET DEFAULT nextval('order_seq');
+      ALTER TABLE requests ALTER COLUMN seq SET DEFAULT nextval('order_seq');
+
+      -- How far other indexers were read.
+      CREATE TABLE peer_cursors (
+        url text PRIMARY KEY,
+        log text NOT NULL,
+        after bigint NOT NULL,
+        at timestamptz NOT NULL
+      );
+      -- Announcements of indexers: the attribute did/svc/BerthIndexer.
+      CREATE INDEX logs_indexers ON logs (block_number, log_index)
+        WHERE substr(data, 1, 32) = '\\x6469642f7376632f4265727468496e6465786572000000000000000000000000';
+    `,
+  },
 ];

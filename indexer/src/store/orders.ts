@@ -86,25 +86,33 @@ export async function oneAtATime(query: Query, what: string): Promise<void> {
 
 /** Stores an offer in place of the one in its slot; returns its place in the order of arrival. */
 export async function putOffer(query: Query, row: Omit<OfferRow, "seq">): Promise<number> {
+  await inOrder(query);
   await query("DELETE FROM offers WHERE slot = $1", [row.slot]);
   return insertReturningSeq(query, "offers", row);
 }
 
 export async function putRequest(query: Query, row: Omit<RequestRow, "seq">): Promise<number> {
+  await inOrder(query);
   return insertReturningSeq(query, "requests", row);
 }
 
-/** What of a request may grow after it came in. */
+/** Numbers are given in the order of the commits: whoever read up to one misses none below it. The last step of a transaction. */
+async function inOrder(query: Query): Promise<void> {
+  await oneAtATime(query, "order numbers");
+}
+
+/** What of a request may grow after it came in; a new number tells those who have read it already. */
 export async function growRequest(
   query: Query,
   jobId: Hex,
   { sources, operators }: Pick<RequestRow, "sources" | "operators">,
 ): Promise<void> {
-  await query("UPDATE requests SET sources = $2::jsonb, operators = $3::jsonb WHERE job_id = unhex($1)", [
-    jobId,
-    toJson(sources),
-    operators === null ? null : toJson(operators),
-  ]);
+  await inOrder(query);
+  await query(
+    `UPDATE requests SET sources = $2::jsonb, operators = $3::jsonb, seq = nextval('order_seq')
+     WHERE job_id = unhex($1)`,
+    [jobId, toJson(sources), operators === null ? null : toJson(operators)],
+  );
 }
 
 /** Forgets offers that expired, and with their refused matches requests that did so long ago and came to nothing. */

@@ -3,6 +3,7 @@ import { streamEvents } from "./events.ts";
 import { getJob, listJobs } from "./jobs.ts";
 import { getAccount, getNode, listNodes } from "./nodes.ts";
 import { listOffers, postOffer } from "./offers.ts";
+import { listOrders, listPeers } from "./orders.ts";
 import { explainRequest, getRequest, postRequest } from "./requests.ts";
 import { getSnapshot, listLeaves, proveOffer } from "./snapshots.ts";
 import { getDeployment, getHealth, getReady, getStatus } from "./status.ts";
@@ -18,6 +19,8 @@ export const routes: readonly Route[] = [
   postRequest,
   getRequest,
   explainRequest,
+  listOrders,
+  listPeers,
   listJobs,
   getJob,
   listNodes,
