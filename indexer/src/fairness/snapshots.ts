@@ -5,9 +5,9 @@ import { leafHash, rootOf, treeOf } from "./merkle.ts";
 import { leafText, type Round, rootOfSnapshot, type Standing, standingOf } from "./snapshot.ts";
 
 /** Offers in the book at most for a snapshot to be taken: it looks at each of them. */
-export const MOST_OFFERS = 20_000;
+const MOST_OFFERS = 5_000;
 /** Milliseconds for which a snapshot can be asked for. */
-export const KEEP_MS = 7 * 86_400_000;
+const KEEP_MS = 7 * 86_400_000;
 const PRUNE_MS = 3_600_000;
 const PAGE = 500;
 

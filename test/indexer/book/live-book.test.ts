@@ -189,10 +189,10 @@ describe("createLiveBook", () => {
 
   /** What the follower does with a row of a block. */
   async function change(name: keyof typeof projections, row: object): Promise<void> {
-    const changes = await db.transaction(async (query) => {
+    const changes = await db.transaction(async (query, copy) => {
       const set = createWorkingSet(query);
       set.put(name, row as never);
-      return set.flush();
+      return set.flush(copy);
     });
     live.apply(changes);
   }
