@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { readConfig } from "../../indexer/src/config.ts";
 import { DEFAULT_INTAKE } from "../../indexer/src/intake/limits.ts";
+import { DEFAULT_GAS_POLICY } from "../../indexer/src/match/gas-policy.ts";
 
 describe("readConfig", () => {
   const key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -34,6 +35,24 @@ describe("readConfig", () => {
       maxOfferSeconds: 600,
     });
     expect((await readConfig({ deployment, rpc: ["http://127.0.0.1:1"] }, {})).intake).to.deep.equal(DEFAULT_INTAKE);
+  });
+
+  it("takes what the matcher may spend on gas from flags, else from the environment, else gives one coin a day", async () => {
+    const token = `0x${"a".repeat(40)}`;
+    const said = async (flags: object, env: NodeJS.ProcessEnv = {}) =>
+      (await readConfig({ deployment, rpc: ["http://127.0.0.1:1"], ...flags }, env)).gasPolicy;
+    expect(await said({})).to.deep.equal({ ...DEFAULT_GAS_POLICY, mostPerDay: undefined });
+    const tipWorthX18 = new Map([[token, 5n * 10n ** 17n]]);
+    const env = { BERTH_TIP_WORTH: `${token}=0.5`, BERTH_GIVEN_GAS: "7", BERTH_DAILY_GAS: "8" };
+    expect(await said({}, env)).to.deep.equal({ tipWorthX18, givenPerDay: 7n, mostPerDay: 8n });
+    expect(await said({ givenGas: "0" }, env)).to.include({ givenPerDay: 0n });
+    for (const wrong of [{ givenGas: "1e18" }, { dailyGas: "-1" }, { tipWorth: ["0x12=1"] }]) {
+      const error = await said(wrong).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      expect(error, JSON.stringify(wrong)).to.include({ code: "CONFIG_INVALID" });
+    }
   });
 
   it("leads when it may, unless a flag or the environment makes it a replica, which needs a server", async () => {
