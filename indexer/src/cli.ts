@@ -1,9 +1,11 @@
-import { errorToJson, toJson } from "@berth/protocol";
+import { errorToJson, parseWith, toJson } from "@berth/protocol";
 import { Command } from "commander";
 import { pino } from "pino";
+import { z } from "zod";
 import { type Flags, readConfig } from "./config.ts";
 import { auditTransaction, sentencesOf } from "./fairness/audit-transaction.ts";
 import { startIndexer } from "./indexer.ts";
+import { announceIndexer } from "./peers/announce.ts";
 
 const program = new Command("berth-indexer")
   .description("Follows the market's contracts into tables, answers questions about them, and matches orders.")
@@ -52,7 +54,35 @@ program
   .option("--json", "print the verdict with its proofs as JSON")
   .action(auditOne);
 
+program
+  .command("announce")
+  .description("say in the registry where an indexer answers, so that others read its orders; one transaction")
+  .argument("<url>", "its http or https URL")
+  .option("--deployment <file>", "deployment record (BERTH_DEPLOYMENT)")
+  .option("--rpc <url...>", "RPC of the chain (BERTH_RPC_URL, separated by commas)")
+  .requiredOption("--key-file <file>", "private key of any account with gas; its stake puts it before others")
+  .option("--days <number>", "how long it counts; 0 takes it back", "365")
+  .option("--json", "print one line of JSON on standard output instead of text")
+  .action(announce);
+
 await program.parseAsync();
+
+async function announce(url: string, flags: Flags & { keyFile: string; days: string; json?: boolean }): Promise<void> {
+  const log = pino({ level: process.env["LOG_LEVEL"] ?? "silent" }, pino.destination(2));
+  try {
+    const { keyFile, days, json: _, ...rest } = flags;
+    const config = await readConfig({ ...rest, matcherKeyFile: keyFile }, process.env);
+    const seconds = parseWith(z.coerce.number().int().min(0).max(3650), days, {
+      code: "CONFIG_INVALID",
+      what: "--days",
+    });
+    const options = { url, seconds: seconds * 24 * 3600, log, signal: new AbortController().signal };
+    const transaction = await announceIndexer(config, options);
+    console.log(flags.json ? JSON.stringify({ transaction }) : `Announced in transaction ${transaction}`);
+  } catch (error) {
+    fail(error, flags.json === true);
+  }
+}
 
 /** Exit code 0: fair, 1: an offer was skipped, 2: nothing can be said. */
 async function auditOne(transaction: string, flags: { rpc: string; indexer: string; json?: boolean }): Promise<void> {

@@ -1,15 +1,15 @@
 import { rm } from "node:fs/promises";
-import { type Address, type Hex, identityRegistryAbi, orderToJson, type Request, textToBytes32 } from "@berth/protocol";
+import { type Address, type Hex, orderToJson, type Request } from "@berth/protocol";
 import { expect } from "chai";
-import { keccak256, stringToBytes, stringToHex } from "viem";
+import { keccak256, stringToBytes } from "viem";
+import { announceIndexer } from "../../../indexer/src/peers/announce.ts";
 import { eventually } from "../../support/eventually.ts";
 import { newDataFolder } from "../support/data-folder.ts";
 import { hostilePeer } from "../support/hostile-peer.ts";
 import { startMarket, type TestMarket, type TestNode } from "../support/market.ts";
-import { type RunningIndexer, runIndexer } from "../support/running-indexer.ts";
+import { log, type RunningIndexer, runIndexer } from "../support/running-indexer.ts";
 
 const pollMs = 100;
-const ATTRIBUTE = textToBytes32("did/svc/BerthIndexer");
 const WAIT_MS = 30_000;
 
 describe("indexers that exchange orders", () => {
@@ -55,11 +55,17 @@ describe("indexers that exchange orders", () => {
   });
 
   it("find each other through the registry, stop where orders go round, and forget who takes it back", async () => {
-    const announcer = await market.account("announcer");
-    const to = market.deployment.identity;
-    const value = stringToHex(third.url);
-    const announcement = [announcer.address, ATTRIBUTE, value, 1_000_000n] as const;
-    await market.send(announcer.address, to, identityRegistryAbi, "setAttribute", announcement);
+    await market.account("announcer");
+    const announce = (seconds: number) =>
+      announceIndexer(
+        {
+          deployment: market.deployment,
+          rpcUrls: [market.anvil.url],
+          matcherKey: keccak256(stringToBytes("announcer")),
+        },
+        { url: `${third.url}/`, seconds, signal: new AbortController().signal, log },
+      );
+    await announce(1_000_000);
     await soon("the first follows the third", async () => (await peerAt(first, third.url))?.state === "following");
     expect((await peerAt(first, third.url))?.from).to.equal("registry");
 
@@ -86,8 +92,7 @@ describe("indexers that exchange orders", () => {
     // Anyone may announce anything: who does not know better asks no address of this machine, and nobody follows himself.
     expect(await urlsOf(second)).to.deep.equal([[first.url, "configured"]]);
     expect(await peerAt(third, third.url)).to.equal(undefined);
-    const revocation = [announcer.address, ATTRIBUTE, value] as const;
-    await market.send(announcer.address, to, identityRegistryAbi, "revokeAttribute", revocation);
+    await announce(0);
     await soon("it is no longer followed", async () => (await peerAt(first, third.url)) === undefined);
   });
 
@@ -123,8 +128,8 @@ describe("indexers that exchange orders", () => {
     };
     const named = [inner.url, "http://169.254.169.254/", "http://[::1]:1/", "ftp://a.example", "http://u:p@a.example/"];
     const endless = await hostilePeer((after) => fullPage(after, good), named);
-    let log = "one";
-    const renumbered = await hostilePeer((after) => ({ ...page([], Math.max(after, 9), false), log }));
+    let numbers = "one";
+    const renumbered = await hostilePeer((after) => ({ ...page([], Math.max(after, 9), false), log: numbers }));
     const urls = [...Object.values(villains), endless, renumbered, first].map(({ url }) => url);
     const dataFolder = await newDataFolder();
     const replaced = { dataFolder, peers: { urls, pollMs } };
@@ -146,7 +151,7 @@ describe("indexers that exchange orders", () => {
       const asked = () => renumbered.asked.filter((path) => path.startsWith("/orders"));
       await soon("it goes on where it was", () => asked().length > 0);
       expect(asked()[0]).to.equal("/orders?after=9&limit=100");
-      log = "two";
+      numbers = "two";
       await soon("it starts again with new numbers", () => asked().includes("/orders?after=0&limit=100"));
     } finally {
       await brave.close();
