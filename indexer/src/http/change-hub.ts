@@ -39,8 +39,8 @@ export interface ChangeHub {
   /** Is nothing known of that `newest` does not count? */
   readonly settled: boolean;
   readonly listeners: number;
-  /** There may be something new in the tables. */
-  wake(): void;
+  /** There may be something new in the tables, and of orders too where `isOrder`. */
+  wake(isOrder?: boolean): void;
   /** The first event that is still kept. */
   first(): Promise<number>;
   /** Everything after `seq` without gaps or doubles, then what comes, until the returned function is called. */
@@ -71,13 +71,15 @@ export async function createChangeHub(
   let settled = true;
   let reading = false;
   let again = false;
+  /** Orders may have come in that are not on the stream yet: of this indexer, or of another that stopped before it said so. */
+  let hasOrders = true;
   let serving = false;
   let retry: NodeJS.Timeout | undefined;
   const heartbeat = setInterval(() => {
     const bytes = Buffer.from(`id: ${newest}\n\n`);
     for (const { listener, at } of live) if (at === newest) listener.take(bytes);
   }, HEARTBEAT_MS).unref();
-  const poll = setInterval(wake, pollMs).unref();
+  const poll = setInterval(() => wake(true), pollMs).unref();
 
   return {
     get newest() {
@@ -109,8 +111,9 @@ export async function createChangeHub(
     },
   };
 
-  function wake(): void {
+  function wake(isOrder = false): void {
     again = true;
+    hasOrders ||= isOrder;
     if (closed) return;
     settled = false;
     if (reading) return;
@@ -122,7 +125,7 @@ export async function createChangeHub(
       .catch((err: unknown) => {
         if (closed) return;
         log.warn({ err }, "change stream could not be read, trying again");
-        retry = setTimeout(wake, RETRY_MS).unref();
+        retry = setTimeout(() => wake(), RETRY_MS).unref();
       })
       .finally(() => {
         reading = false;
@@ -133,7 +136,13 @@ export async function createChangeHub(
   async function readAll(): Promise<void> {
     while (again && !closed) {
       again = false;
-      await announceOrders(query);
+      if (hasOrders) {
+        hasOrders = false;
+        await announceOrders(query).catch((error: unknown) => {
+          hasOrders = true;
+          throw error;
+        });
+      }
       const changes = (await changesAfter(query, newest, READ)).map(encode);
       const [oldest] = changes;
       if (closed || oldest === undefined) continue;

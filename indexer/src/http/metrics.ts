@@ -1,5 +1,6 @@
 import type { RequestHandler } from "express";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { openCountOf } from "./open-count.ts";
 import type { ApiContext } from "./route.ts";
 
 /** What Prometheus reads. */
@@ -39,7 +40,7 @@ export function createMetrics(context: ApiContext): Metrics {
   gauge("ready", "1 while the tables are as new as the chain", () => Number(context.caughtUp()));
   gauge("leader", "1 while this indexer is the one that follows the chain", () => Number(context.role() === "leader"));
   gauge("book_offers", "Offers in the order book", () => context.live.book.size);
-  gauge("open_requests", "Requests that wait for a match", () => context.live.openCount(context.now()));
+  gauge("open_requests", "Requests that wait for a match", () => openCountOf(context));
   gauge("intake_at_work", "Orders that are being verified and stored", () => context.intake.gate.atWork);
   gauge("intake_waiting", "Orders that wait to be verified", () => context.intake.gate.waiting);
   gauge("changes_sequence", "Number of the newest event of the change stream", () => context.changes.newest);

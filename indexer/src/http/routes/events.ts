@@ -42,7 +42,12 @@ export const streamEvents = route({
   }),
   headers: z.object({ "last-event-id": seq.optional() }),
   answerType: "text/event-stream",
-  answer: z.string(),
+  answer: z.string().meta({
+    example: [
+      'id: 41\nevent: jobs\ndata: {"block":{"number":12,"hash":"0x…"},"key":"0x…","row":{"jobId":"0x…","state":"posted"}}\n\n',
+      'id: 42\nevent: offers\ndata: {"block":null,"key":"0x…","row":null}\n\n',
+    ].join(""),
+  }),
   problems: ["QUERY_INVALID", "EVENTS_GONE", "TOO_MANY_STREAMS"],
   async handle({ query: { after, entity, about }, headers, sender, response }, { changes, streams }) {
     const asked = headers["last-event-id"] ?? after;

@@ -40,7 +40,7 @@ export const postOffer = route({
   ],
   async handle({ body, sender }, { intake, changes }) {
     const offerHash = await intake.takeOffer({ sender }, body.offer, body.signature);
-    changes.wake();
+    changes.wake(true);
     return { offerHash };
   },
 });

@@ -36,7 +36,7 @@ export const postRequest = route({
   ],
   async handle({ body, sender }, { intake, changes }) {
     const jobId = await intake.takeRequest({ sender }, body);
-    changes.wake();
+    changes.wake(true);
     return { jobId };
   },
 });

@@ -1,5 +1,6 @@
 import type { Deployment } from "@berth/protocol";
 import { z } from "zod";
+import { openCountOf } from "../open-count.ts";
 import { type ApiContext, route } from "../route.ts";
 import * as shape from "../schemas.ts";
 
@@ -33,7 +34,8 @@ export const getStatus = route({
   path: "/status",
   summary: "How far this indexer is, what it holds, and its last trouble.",
   answer: shape.statusItem,
-  handle(_, { deployment, follower, role, live, now, matcher }: ApiContext) {
+  handle(_, context: ApiContext) {
+    const { deployment, follower, role, live, matcher } = context;
     const { state, head, cursor, lagBlocks, lastError } = follower.status();
     const trouble = lastError ?? matcher?.status().lastError ?? null;
     return {
@@ -45,7 +47,7 @@ export const getStatus = route({
       indexed: cursor?.number ?? null,
       lagBlocks,
       offers: live.book.size,
-      requests: live.openCount(now()),
+      requests: openCountOf(context),
       paused: live.book.paused,
       matcher: matcher?.address.toLowerCase() ?? null,
       lastError: trouble,
