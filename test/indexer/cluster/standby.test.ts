@@ -11,6 +11,9 @@ import { startMarket, type TestMarket, type TestNode } from "../support/market.t
 import { type PostgresServer, startPostgres } from "../support/postgres.ts";
 import { log, type RunningIndexer, runIndexer } from "../support/running-indexer.ts";
 
+/** What only the leader writes; orders are everybody's. */
+const LED = ["blocks", "logs", "undo", "jobs", "replicas", "nodes", "stakes", "balances", "tries", "batches", "outbox"];
+
 const now = () => Math.floor(Date.now() / 1000);
 
 describe("a replica beside the indexer that leads", () => {
@@ -32,6 +35,12 @@ describe("a replica beside the indexer that leads", () => {
     replica = await runIndexer(market, { databaseUrl, role: "replica" });
     db = await openPostgres(databaseUrl, { log });
     feed = await createBookFeed(db, now);
+    await db.script(`
+      CREATE TABLE writers (relation text NOT NULL, pid int NOT NULL);
+      CREATE FUNCTION note_pid() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO writers VALUES (TG_TABLE_NAME, pg_backend_pid()); RETURN NULL; END $$;
+      ${LED.map((name) => `CREATE TRIGGER ${name}_pid AFTER INSERT OR UPDATE OR DELETE ON ${name} EXECUTE FUNCTION note_pid();`).join("\n")}
+    `);
   });
   after(async () => {
     await replica?.close();
@@ -68,6 +77,14 @@ describe("a replica beside the indexer that leads", () => {
     stream.close();
     expect(data.row.state).to.equal("matched");
     expect((await replica.get(`/jobs/${jobId}`)).body).to.deep.equal((await leader.get(`/jobs/${jobId}`)).body);
+  });
+
+  it("writes what follows from the chain, and the matcher's transactions, on the very session that holds the lock", async () => {
+    const locks = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 4207849484 AND granted";
+    const [holder] = await db.query<{ pid: number }>(locks);
+    const written = await db.query<{ relation: string; pid: number }>("SELECT DISTINCT relation, pid FROM writers");
+    expect(written.map(({ pid }) => pid)).to.deep.equal(written.map(() => holder?.pid));
+    expect(written.map(({ relation }) => relation)).to.include.members(["blocks", "logs", "jobs", "tries", "outbox"]);
   });
 
   it("has the book of the one that leads, also after that one rolled blocks back", async () => {
