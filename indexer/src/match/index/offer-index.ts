@@ -1,8 +1,18 @@
 import { type Address, depositUp, type Hex, type Request, ZERO_ADDRESS } from "@berth/protocol";
 import type { BookNode, BookOffer, BookStake } from "../../book/book.ts";
 import type { Hold } from "../../book/holds.ts";
-import { createNames, type Left, leftOf, numberUp, type RequestRow, rowOfOffer, rowOfRequest } from "./rows.ts";
-import { type Accounts, createTree, type Found, type Tree } from "./tree.ts";
+import {
+  createNames,
+  type Left,
+  leftOf,
+  numberUp,
+  pricesOf,
+  type RequestRow,
+  rowOfOffer,
+  rowOfRequest,
+} from "./rows.ts";
+import type { Accounts, Found } from "./search.ts";
+import { createTree, type Tree } from "./tree.ts";
 
 /** What the chain says, as the index asks for it when it is told that something changed. */
 export interface Facts {
@@ -107,7 +117,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
   const entries = new Map<Hex, Entry>();
   const operators = new Map<Address, Operator>();
   const allTerms = new Map<string, Terms>();
-  const names = { regions: createNames(), gpuModels: createNames() };
+  const names = { regions: createNames(), gpuModels: createNames(), prices: createNames() };
   const accounts: Accounts = { free: new Float64Array(64), staked: new Float64Array(64) };
   let accountCount = 0;
   const freeAccounts: number[] = [];
@@ -217,7 +227,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
   function insert(offer: BookOffer, node: NodeEntry): void {
     const stake = stakeOf(node.operator, offer.offer.token);
     const terms = termsOf(offer.offer);
-    const tree = terms.trees.get(offer.offer.requester) ?? createTree<Entry>(samePrice);
+    const tree = terms.trees.get(offer.offer.requester) ?? createTree<Entry>();
     terms.trees.set(offer.offer.requester, tree);
     const account = accountOf(terms, stake);
     const entry: Entry = { offer, seq: offer.seq, tree, id: -1, node, stake, account };
@@ -239,6 +249,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
     const { region, gpuModel } = entry.offer.offer;
     names.regions.drop(region);
     names.gpuModels.drop(gpuModel);
+    names.prices.drop(pricesOf(entry.offer.offer));
     forget(entry);
   }
 
@@ -320,7 +331,7 @@ export function createOfferIndex(facts: Facts, termsKey: (order: Request | BookO
       }
     },
     get kept() {
-      let sum = allTerms.size + names.regions.size + names.gpuModels.size;
+      let sum = allTerms.size + names.regions.size + names.gpuModels.size + names.prices.size;
       for (const { trees, accounts: all } of allTerms.values()) sum += trees.size + all.size;
       for (const { stakes } of operators.values()) sum += stakes.size;
       return sum;
@@ -340,16 +351,6 @@ function itemOf({ item }: Found<Entry>): Indexed {
 /** Is the node as it was, but for what of it is in use? */
 function isSameBut(a: BookNode, b: BookNode): boolean {
   return a.validTo === b.validTo && a.limits?.maxBond === b.limits?.maxBond;
-}
-
-function samePrice({ offer: { offer: a } }: Entry, { offer: { offer: b } }: Entry): boolean {
-  return (
-    a.baseCharge === b.baseCharge &&
-    a.cpuRateX18 === b.cpuRateX18 &&
-    a.memoryRateX18 === b.memoryRateX18 &&
-    a.diskRateX18 === b.diskRateX18 &&
-    a.gpuRateX18 === b.gpuRateX18
-  );
 }
 
 /** Price, then time, then hash. */

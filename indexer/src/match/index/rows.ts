@@ -19,10 +19,12 @@ export interface OfferRow {
   traitsHigh: number;
   region: number;
   gpuModel: number;
+  /** The number of its prices. */
+  price: number;
 }
 
 /** What a request asks of rows: weights of the five prices, least capacities, traits, and names by their numbers. */
-export interface RequestRow extends OfferRow {
+export interface RequestRow extends Omit<OfferRow, "price"> {
   bond: number;
   minStake: number;
 }
@@ -34,16 +36,16 @@ const UNKNOWN = -2;
 /** Numbers of names for as long as an offer has them: anyone can make up new ones. */
 export interface Names {
   /** One offer more has it. */
-  add(name: Hex): number;
+  add(name: string): number;
   /** One offer fewer has it. */
-  drop(name: Hex): void;
+  drop(name: string): void;
   /** The number of a name that a request gives. */
   find(name: Hex): number;
   readonly size: number;
 }
 
 export function createNames(): Names {
-  const known = new Map<Hex, { number: number; offers: number }>();
+  const known = new Map<string, { number: number; offers: number }>();
   let last = -1;
   return {
     add(name) {
@@ -97,7 +99,7 @@ export function rowOfOffer(
   left: Left,
   node: BookNode | undefined,
   stake: number,
-  names: { regions: Names; gpuModels: Names },
+  names: { regions: Names; gpuModels: Names; prices: Names },
 ): OfferRow {
   const limit = node?.limits?.maxBond ?? 0n;
   const numbers = Float64Array.of(
@@ -121,7 +123,13 @@ export function rowOfOffer(
     stake,
   );
   const region = names.regions.add(offer.region);
-  return { numbers, ...traitsOf(offer.traits), region, gpuModel: names.gpuModels.add(offer.gpuModel) };
+  const gpuModel = names.gpuModels.add(offer.gpuModel);
+  return { numbers, ...traitsOf(offer.traits), region, gpuModel, price: names.prices.add(pricesOf(offer)) };
+}
+
+/** Offers of the same prices cost the same for every request. */
+export function pricesOf({ baseCharge, cpuRateX18, memoryRateX18, diskRateX18, gpuRateX18 }: Offer): string {
+  return `${baseCharge} ${cpuRateX18} ${memoryRateX18} ${diskRateX18} ${gpuRateX18}`;
 }
 
 export function rowOfRequest(request: Request, now: number, names: { regions: Names; gpuModels: Names }): RequestRow {
