@@ -22,9 +22,12 @@ import { startMarket, type TestMarket } from "../support/market.ts";
 import { runIndexer } from "../support/running-indexer.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "..", "indexer", "src", "main.ts");
+/** A busy machine takes its time. */
+const BUSY_MS = 30_000;
 const ROOMY = { cpuMilli: 10 ** 6, memoryMiB: 10 ** 6, diskMiB: 10 ** 6 };
 
-describe("audit", () => {
+describe("audit", function () {
+  this.timeout(120_000);
   let market: TestMarket;
   let folder: string;
   let db: Database;
@@ -90,7 +93,7 @@ describe("audit", () => {
     const shown = { roundText: snapshot.roundText, offers: snapshot.leaves.length };
     const { leaf = "", proof = { place: 0, siblings: [] } } = skipped ?? {};
     expect(isIncluded(root, { ...shown, leaf, proof })).to.equal(true);
-    expect(isIncluded(root, { ...shown, leaf: leaf.replace('"seq":1', '"seq":9'), proof })).to.equal(false);
+    expect(isIncluded(root, { ...shown, leaf: leaf.replace(/"seq":\d+/, '"seq":999'), proof })).to.equal(false);
   });
 
   it("refuses a snapshot that was not published, and a transaction that carries none", async () => {
@@ -101,8 +104,7 @@ describe("audit", () => {
     expect(() => audit(bare, market.deployment, snapshot)).to.throw("carries the root of a snapshot");
   });
 
-  it("says over the indexer's API, and by its exit code, who was fair", async function () {
-    this.timeout(120_000);
+  it("says over the indexer's API, and by its exit code, who was fair", async () => {
     const fair = await matchedBy(undefined, ["fay"]);
     const unfair = await matchedBy(partial, ["gil"]);
     await db.close();
@@ -148,10 +150,14 @@ describe("audit", () => {
     }
     const lone = await startLoneMatcher(market, db, matcher, makeEngine === undefined ? {} : { makeEngine });
     try {
-      const transactions = await eventually("the jobs are matched", async () => {
-        const found = await Promise.all(jobs.map((jobId) => lastTry(db.query, jobId)));
-        return found.every((row) => row?.state === "done") && found.map((row) => row?.transaction as Hex);
-      });
+      const transactions = await eventually(
+        "the jobs are matched",
+        async () => {
+          const found = await Promise.all(jobs.map((jobId) => lastTry(db.query, jobId)));
+          return found.every((row) => row?.state === "done") && found.map((row) => row?.transaction as Hex);
+        },
+        BUSY_MS,
+      );
       expect(new Set(transactions).size).to.equal(1);
       const { input } = await market.anvil.call("eth_getTransactionByHash", [transactions[0]]);
       const root = rootIn(input) as Hex;

@@ -13,6 +13,8 @@ import { newDataFolder } from "../support/data-folder.ts";
 import { startLoneMatcher, storeOffer } from "../support/lone-matcher.ts";
 import { startMarket, type TestMarket } from "../support/market.ts";
 
+/** A busy machine takes its time. */
+const BUSY_MS = 30_000;
 const ROOMY = { cpuMilli: 10 ** 6, memoryMiB: 10 ** 6, diskMiB: 10 ** 6 };
 
 describe("a matcher that is killed", function () {
@@ -78,10 +80,14 @@ describe("a matcher that is killed", function () {
         throw error;
       },
     );
-    const over = eventually("the matches are over", async () => {
-      const rows = await triesOf(jobs);
-      return rows.length === jobs.length && rows.every(({ state }) => state !== "sent");
-    });
+    const over = eventually(
+      "the matches are over",
+      async () => {
+        const rows = await triesOf(jobs);
+        return rows.length === jobs.length && rows.every(({ state }) => state !== "sent");
+      },
+      BUSY_MS,
+    );
     over.catch(() => {});
     try {
       return await Promise.race([died, over.then(() => false)]);

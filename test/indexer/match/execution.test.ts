@@ -6,10 +6,13 @@ import { eventually } from "../../support/eventually.ts";
 import { startMarket, type TestMarket, type TestNode } from "../support/market.ts";
 import { type RunningIndexer, runIndexer } from "../support/running-indexer.ts";
 
+/** A busy machine takes its time. */
+const BUSY_MS = 30_000;
 const ROOMY = { cpuMilli: 10 ** 6, memoryMiB: 10 ** 6, diskMiB: 10 ** 6 };
 const WALLET = "0x00000000000000000000000000000000000012f2";
 
-describe("matches on their way to the chain", () => {
+describe("matches on their way to the chain", function () {
+  this.timeout(120_000);
   let market: TestMarket;
   let node: TestNode;
   let indexer: RunningIndexer | undefined;
@@ -69,7 +72,7 @@ describe("matches on their way to the chain", () => {
     const [, fickle] = signed as [Signed, Signed, Signed];
     await market.anvil.call("evm_setAutomine", [false]);
     await offerTo(running);
-    await eventually("the batch waits to be mined", async () => (await sentBy("pending")) === 1);
+    await eventually("the batch waits to be mined", async () => (await sentBy("pending")) === 1, BUSY_MS);
     await withdrawFirst(fickle.request.payer, 99_999n);
     await market.anvil.call("evm_mine");
     await market.anvil.call("evm_setAutomine", [true]);
@@ -135,18 +138,26 @@ describe("matches on their way to the chain", () => {
   }
 
   async function over(running: RunningIndexer, request: Request, attempt = 1) {
-    return eventually("the try is over", async () => {
-      const found = await lastTry(running, request);
-      return found !== undefined && found.attempt >= attempt && found.state !== "sent" && found;
-    });
+    return eventually(
+      "the try is over",
+      async () => {
+        const found = await lastTry(running, request);
+        return found !== undefined && found.attempt >= attempt && found.state !== "sent" && found;
+      },
+      BUSY_MS,
+    );
   }
 
   async function matched(running: RunningIndexer, request: Request) {
     const jobId = jobIdOf(market.deployment, request);
-    return eventually(`${jobId} is matched`, async () => {
-      const { status, body } = await running.get(`/jobs/${jobId}`);
-      return status === 200 && body.state === "matched" && body;
-    });
+    return eventually(
+      `${jobId} is matched`,
+      async () => {
+        const { status, body } = await running.get(`/jobs/${jobId}`);
+        return status === 200 && body.state === "matched" && body;
+      },
+      BUSY_MS,
+    );
   }
 
   const matcher = () => privateKeyToAddress(matcherKey);
