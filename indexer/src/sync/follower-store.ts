@@ -76,7 +76,9 @@ async function write(query: Query, copy: Copy, { blocks, safe }: BlocksStep, dec
   const changes = await rows.flush(copy);
   const kept = blocks.filter((block, i) => isRecent(block) || i === blocks.length - 1);
   await insertBlocks(query, kept);
-  await (blocks.every(isRecent) ? prune(query) : forgetBelow(query, kept[0]));
+  const [first] = kept;
+  if (first !== undefined && !blocks.every(isRecent)) await forgetBelow(query, "$1::bigint", first.number);
+  else await prune(query);
   return changes;
 }
 
@@ -102,16 +104,15 @@ async function insertLogs(copy: Copy, blocks: readonly FollowedBlock[]): Promise
 
 /** What lies below the window can no longer be rolled back. */
 async function prune(query: Query): Promise<void> {
-  const [oldest] = await query<{ number: string }>(
-    "SELECT number::text AS number FROM blocks ORDER BY blocks.number DESC OFFSET $1::int LIMIT 1",
-    [WINDOW - 1],
-  );
-  await forgetBelow(query, oldest);
+  await forgetBelow(query, "(SELECT number FROM blocks ORDER BY number DESC OFFSET $1::bigint LIMIT 1)", WINDOW - 1);
 }
 
-/** A block is known only while all that came after it can be undone. */
-async function forgetBelow(query: Query, oldest: { number: string | number } | undefined): Promise<void> {
-  if (oldest === undefined) return;
-  await query("DELETE FROM blocks WHERE number < $1::bigint", [String(oldest.number)]);
-  await query("DELETE FROM undo WHERE block_number < $1::bigint", [String(oldest.number)]);
+/** A block is known only while all that came after it can be undone. `oldest`: SQL of the first that stays, with one parameter. */
+async function forgetBelow(query: Query, oldest: string, param: number): Promise<void> {
+  await query(
+    `WITH oldest AS (SELECT ${oldest} AS block), forgotten AS (
+       DELETE FROM undo USING oldest WHERE undo.block_number < oldest.block)
+     DELETE FROM blocks USING oldest WHERE blocks.number < oldest.block`,
+    [String(param)],
+  );
 }
