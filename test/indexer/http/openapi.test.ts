@@ -52,6 +52,10 @@ const HOSTILE = [
   Buffer.from('[["\\u0000",1],null]').toString("base64url"),
   Buffer.from('[[9007199254740991,9007199254740991],[9007199254740991,"0x00"]]').toString("base64url"),
   Buffer.from(`[[1,1],[9007199254740991,"0x${"1".repeat(64)}"]]`).toString("base64url"),
+  Buffer.from(`[[1,1],[9007199254740991,"0x${"1".repeat(64)}","0a"]]`).toString("base64url"),
+  Buffer.from(`[["0x${"1".repeat(40)}",9007199254740991],[0,"0x${"1".repeat(64)}","${"f".repeat(32)}"]]`).toString(
+    "base64url",
+  ),
   Buffer.from(`[[-9007199254740991],null]`).toString("base64url"),
 ];
 
