@@ -46,7 +46,7 @@ export async function startCampaign(options: CampaignOptions): Promise<{ done: P
     } catch (error) {
       stopLeading();
       await lease.close();
-      if (signal.aborted || !(lease.lost.aborted || (error instanceof MarketError && error.retryable))) throw error;
+      if (signal.aborted || !mayPass(lease, error)) throw error;
       log.warn({ err: error }, "could not begin to lead");
       return undefined;
     }
@@ -55,13 +55,14 @@ export async function startCampaign(options: CampaignOptions): Promise<{ done: P
   async function serve({ lease, done }: { lease: Lease; done: Promise<void> }): Promise<void> {
     try {
       await done;
+      if (!signal.aborted) log.warn("the connection that made this indexer the leader was lost");
     } catch (error) {
-      if (!lease.lost.aborted) throw error;
+      if (!mayPass(lease, error)) throw error;
+      log.warn({ err: error }, "leads no more");
     } finally {
       stopLeading();
       await lease.close();
     }
-    if (!signal.aborted) log.warn("the connection that made this indexer the leader was lost");
   }
 
   async function nextLease(): Promise<Lease | undefined> {
@@ -79,4 +80,9 @@ export async function startCampaign(options: CampaignOptions): Promise<{ done: P
     }
     return undefined;
   }
+}
+
+/** Says the error nothing but that the database was away for a moment? */
+function mayPass({ lost }: Lease, error: unknown): boolean {
+  return lost.aborted || (error instanceof MarketError && error.retryable);
 }
