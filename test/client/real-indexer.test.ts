@@ -38,6 +38,8 @@ describe("a requester with a real indexer", function () {
       pollMs: "50",
     };
     const config = await readConfig(flags, {});
+    // The market's offer never ends.
+    config.intake = { maxOfferSeconds: Number.POSITIVE_INFINITY };
     indexer = await startIndexer(config, { signal: new AbortController().signal, log: silent });
     await indexer.synced;
     const wallet = walletFromViem(createWalletClient({ account: market.requester, transport: http(market.anvil.url) }));

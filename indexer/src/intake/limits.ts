@@ -14,11 +14,13 @@ export interface IntakeLimits {
 }
 
 const HOUR = 3600;
+const DAY = 24 * HOUR;
 
 export const DEFAULT_INTAKE: IntakeLimits = {
   gate: { atWork: 16, waiting: 512 },
   offersPerOperator: { plain: 64, staked: 4096 },
   requestsPerPayer: { unfunded: 5, funded: 200 },
-  maxOfferSeconds: 7 * 24 * HOUR,
-  maxRequestSeconds: 30 * 24 * HOUR,
+  // An hour more than nodes sign for at most: clocks differ.
+  maxOfferSeconds: 7 * DAY + HOUR,
+  maxRequestSeconds: 30 * DAY + HOUR,
 };
