@@ -1,0 +1,64 @@
+import type { Hex } from "@berth/protocol";
+import { expect } from "chai";
+import { readOrders } from "../../../indexer/src/peers/order-log.ts";
+import type { Database } from "../../../indexer/src/store/database.ts";
+import { migrate } from "../../../indexer/src/store/migrate.ts";
+import { putRequest } from "../../../indexer/src/store/orders.ts";
+import { openPostgres } from "../../../indexer/src/store/postgres-database.ts";
+import { eventually } from "../../support/eventually.ts";
+import { type PostgresServer, startPostgres } from "../support/postgres.ts";
+import { log } from "../support/running-indexer.ts";
+
+describe("readOrders", () => {
+  let server: PostgresServer | undefined;
+  let db: Database;
+  before(async function () {
+    server = await startPostgres();
+    if (server === undefined) this.skip();
+    db = await openPostgres(server.url, { log });
+    await migrate(db);
+  });
+  after(async () => {
+    await db?.close();
+    await server?.stop();
+  });
+
+  it("shows no order before those with smaller numbers, however slowly they are committed", async () => {
+    const [slow, fast] = [Promise.withResolvers<void>(), Promise.withResolvers<number>()];
+    const first = db.transaction(async (query) => {
+      fast.resolve(await putRequest(query, request("1")));
+      await slow.promise;
+    });
+    const number = await fast.promise;
+    const second = db.transaction((query) => putRequest(query, request("2")));
+    await eventually("the second waits", async () => {
+      const waiting = await db.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+      return waiting.length > 0;
+    });
+    expect(await read()).to.deep.include({ items: [], next: 0 });
+    slow.resolve();
+    await first;
+    const last = await second;
+    expect(last).to.be.greaterThan(number);
+    const { items, next } = await read();
+    expect([items.map(({ seq }) => seq), next]).to.deep.equal([[number, last], last]);
+  });
+
+  function read() {
+    return readOrders(db.query, { after: 0, limit: 10, now: 0 });
+  }
+});
+
+function request(digit: string) {
+  return {
+    jobId: `0x${digit.repeat(64)}` as Hex,
+    receivedAtMs: 1,
+    payer: `0x${"1".repeat(40)}` as Hex,
+    openUntil: 10,
+    request: { requester: `0x${"1".repeat(40)}` },
+    signature: "0x" as Hex,
+    payerSignature: "0x" as Hex,
+    operators: null,
+    sources: [],
+  };
+}
