@@ -4,7 +4,7 @@ import type { Changes } from "../project/working-set.ts";
 import type { Query } from "./database.ts";
 
 /** Events that are kept, so that a listener who was away can catch up. */
-const KEEP = 50_000;
+export const KEEP_EVENTS = 50_000;
 const PRUNE_EVERY = 1_000;
 /** What a removed row is about: who took part in it is known no more, so nobody may miss it. */
 export const ABOUT_ANYBODY = "*";
@@ -37,7 +37,7 @@ export async function recordChanges(query: Query, step: FollowStep, changes: Cha
   );
   const seq = Number(row?.seq);
   if (seq % PRUNE_EVERY >= events.length) return;
-  await query("DELETE FROM changes WHERE seq <= $1::bigint", [String(seq - KEEP)]);
+  await query("DELETE FROM changes WHERE seq <= $1::bigint", [String(seq - KEEP_EVENTS)]);
 }
 
 /** The events after `seq`, oldest first. */

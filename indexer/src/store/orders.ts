@@ -1,4 +1,5 @@
 import { type Address, type ErrorJson, type Hex, toJson } from "@berth/protocol";
+import { KEEP_EVENTS } from "./changes.ts";
 import type { Database, Query } from "./database.ts";
 import { selectRows } from "./rows.ts";
 import { amount, hex, json, orNull, type Row, sqlName, table, text, whole } from "./table.ts";
@@ -6,8 +7,6 @@ import type { OrderJson } from "./tables.ts";
 
 /** Seconds for which people can ask what became of a request that expired and never reached the chain. */
 const KEEP_EXPIRED = 24 * 3600;
-/** Events of the change stream that stay, as many as when rows of the chain come on it. */
-const KEEP_EVENTS = 50_000;
 
 /** A signed offer as it came in. `seq` is the order of arrival, `slot` what only one offer can have at a time. */
 export const offers = table("offers", ["offerHash"], {
