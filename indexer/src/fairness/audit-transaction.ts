@@ -1,8 +1,8 @@
 import { connectRpc } from "@berth/chain";
-import { type Address, bytes32Schema, type Hex, MarketError, parseWith } from "@berth/protocol";
+import { type Address, bytes32Schema, type Hex, MarketError, parseWith, ZERO_ADDRESS } from "@berth/protocol";
 import type { Logger } from "pino";
-import { z } from "zod";
-import { audit, type Snapshot, type Verdict } from "./audit.ts";
+import { audit, type SentCall, type Verdict } from "./audit.ts";
+import { fetchSnapshot } from "./fetch-snapshot.ts";
 import { rootIn } from "./published.ts";
 
 export interface AuditOptions {
@@ -15,11 +15,15 @@ export interface AuditOptions {
   signal: AbortSignal;
 }
 
-const ANSWER_MS = 30_000;
+/** The verdict with what the chain says of the time. */
+export interface Audited extends Verdict {
+  /** Unix seconds of the transaction's block; null while it is in none. */
+  minedAt: number | null;
+}
 
 /**
  * Reads a transaction from the chain and what its matcher says that it saw, and decides again.
- * Throws RPC_UNAVAILABLE, TRANSACTION_UNKNOWN, NO_SNAPSHOT, SNAPSHOT_UNAVAILABLE, SNAPSHOT_WRONG.
+ * Throws RPC_UNAVAILABLE, TRANSACTION_UNKNOWN, SNAPSHOT_UNAVAILABLE and what `audit` does.
  */
 export async function auditTransaction({
   transaction,
@@ -27,54 +31,40 @@ export async function auditTransaction({
   indexerUrl,
   log,
   signal,
-}: AuditOptions): Promise<Verdict> {
+}: AuditOptions): Promise<Audited> {
   const hash = parseWith(bytes32Schema, transaction, { code: "TRANSACTION_UNKNOWN", what: "The hash" });
   const rpc = await connectRpc({ urls: [rpcUrl], log, signal });
-  const found = (await rpc.request("eth_getTransactionByHash", [hash], { signal })) as {
-    to: Address;
-    input: Hex;
-  } | null;
+  const found = (await rpc.request("eth_getTransactionByHash", [hash], { signal })) as
+    | (SentCall & { to: Address | null; blockHash: Hex | null })
+    | null;
   if (found === null) throw new MarketError("TRANSACTION_UNKNOWN", `The chain has no transaction ${hash}.`);
   const root = rootIn(found.input);
   const snapshot = root === undefined ? { roundText: "{}", leaves: [] } : await fetchSnapshot(indexerUrl, root, signal);
-  return audit(found.input, { chainId: rpc.chainId, market: found.to }, snapshot);
+  const verdict = audit(found, { chainId: rpc.chainId, market: found.to ?? ZERO_ADDRESS }, snapshot);
+  const block =
+    found.blockHash === null ? null : await rpc.request("eth_getBlockByHash", [found.blockHash, false], { signal });
+  const timestamp = (block as { timestamp: Hex } | null)?.timestamp;
+  return { ...verdict, minedAt: timestamp === undefined ? null : Number(timestamp) };
 }
 
-async function fetchSnapshot(indexerUrl: string, root: Hex, signal: AbortSignal): Promise<Snapshot> {
-  const base = `${indexerUrl.replace(/\/$/, "")}/snapshots/${root}`;
-  const { round } = z.object({ round: z.string() }).parse(await fetchJson(base, signal));
-  const leaves: string[] = [];
-  const page = z.object({ items: z.array(z.string()), next: bytes32Schema.nullable() });
-  for (let after: string | null = ""; after !== null; ) {
-    const answer = page.parse(await fetchJson(`${base}/leaves${after === "" ? "" : `?after=${after}`}`, signal));
-    leaves.push(...answer.items);
-    after = answer.next;
-  }
-  return { roundText: round, leaves };
+/** What was found, and then what the matcher's word has to be taken for. */
+export function sentencesOf({ root, jobs, findings, barred, others, holds, decidedFor, minedAt }: Audited): string[] {
+  const fair = `${jobs.length} job(s) of snapshot ${root}: no cheaper offer that fits was skipped.`;
+  const mined = minedAt === null ? "it is in no block yet" : `its block is of ${minedAt}`;
+  return [
+    ...(findings.length > 0 ? findings.map(({ sentence }) => sentence) : [fair]),
+    `Decided for the time ${decidedFor} (unix seconds); ${mined}.`,
+    ...barred.map(
+      ({ jobId, offerHash }) => `Left out of job ${jobId}, because the market had refused it: offer ${offerHash}.`,
+    ),
+    ...others.map(({ jobId, offers }) => `Of the same round, and not in this transaction: ${takes(jobId, offers)}.`),
+    ...holds.map(({ jobId, nodes }) => {
+      const taken = nodes.map(({ operator, index }) => `node ${index} of ${operator}`);
+      return `Under way when it was decided: ${takes(jobId, taken)}.`;
+    }),
+  ];
 }
 
-async function fetchJson(url: string, signal: AbortSignal): Promise<unknown> {
-  const unavailable = (why: string, cause?: unknown) =>
-    new MarketError("SNAPSHOT_UNAVAILABLE", `The indexer does not show what its matcher saw: ${why}`, {
-      hint: "Ask the indexer whose matcher sent the transaction. A matcher that shows no snapshot of it has no proof of fairness.",
-      cause,
-    });
-  try {
-    const answer = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]) });
-    const body = (await answer.json()) as { detail?: string };
-    if (!answer.ok) throw unavailable(body.detail ?? `status ${answer.status}.`);
-    return body;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error instanceof MarketError ? error : unavailable(`${url} gave no answer.`, error);
-  }
-}
-
-/** One sentence per finding, or that there is none. */
-export function sentencesOf({ root, jobs, findings, barred }: Verdict): string[] {
-  const excused = barred.map(
-    ({ jobId, offerHash }) => `Left out of job ${jobId}, because the market had refused it: offer ${offerHash}.`,
-  );
-  if (findings.length > 0) return [...findings.map(({ sentence }) => sentence), ...excused];
-  return [`${jobs.length} job(s) of snapshot ${root}: no cheaper offer that fits was skipped.`, ...excused];
+function takes(jobId: Hex, taken: readonly string[]): string {
+  return `job ${jobId}, which takes ${taken.length === 0 ? "nothing" : taken.join(", ")}`;
 }

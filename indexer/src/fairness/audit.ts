@@ -1,29 +1,28 @@
 import {
+  type Address,
   depositUp,
   type Hex,
-  type JobId,
   jobIdOf,
   jobMarketAbi,
   type MarketDomain,
   MarketError,
   type Offer,
   offerHashOf,
-  offerSchema,
   type Request,
-  requestSchema,
 } from "@berth/protocol";
 import { decodeFunctionData, getAbiItem, toFunctionSelector } from "viem";
-import { type Book, type BookNode, createBook, type OpenRequest } from "../book/book.ts";
-import { holdFromJson } from "../book/holds.ts";
+import { type HoldJson, holdFromJson } from "../book/holds.ts";
 import { matchAll } from "../match/match.ts";
 import { leafHash, type Proof, proofOf, treeOf } from "./merkle.ts";
 import { rootIn } from "./published.ts";
-import { type Leaf, type Round, rootOfLeaves } from "./snapshot.ts";
+import { readSnapshot, type Snapshot } from "./read-snapshot.ts";
+import type { Leaf } from "./snapshot.ts";
 
-/** What a matcher published: the text of the round, and the leaves in their order. */
-export interface Snapshot {
-  roundText: string;
-  leaves: readonly string[];
+/** A transaction as the chain has it. */
+export interface SentCall {
+  from: Address;
+  /** The call data with what follows it. */
+  input: Hex;
 }
 
 /** An offer that should have been taken and was not, with the proof that the matcher saw it. */
@@ -44,13 +43,27 @@ export interface Finding {
   skipped: Skipped[];
 }
 
+/** An order of the round that the transaction does not match. */
+export interface OtherOrder {
+  jobId: Hex;
+  /** Offers that the decision takes for it, so that the jobs here did not get them. */
+  offers: Hex[];
+}
+
 export interface Verdict {
   root: Hex;
+  matcher: Address;
   jobs: Hex[];
   /** Empty: every job got what the decision gives over the snapshot. */
   findings: Finding[];
   /** Offers that were left out because the market had refused them, by the matcher's word. */
   barred: { jobId: Hex; offerHash: Hex }[];
+  /** By the matcher's word, too: orders it decided in the same round and sent elsewhere, or not at all. */
+  others: OtherOrder[];
+  /** By the matcher's word: what matches under way had taken. */
+  holds: HoldJson[];
+  /** By the matcher's word: unix seconds for which it decided. */
+  decidedFor: number;
 }
 
 const MATCH_JOB = toFunctionSelector(getAbiItem({ abi: jobMarketAbi, name: "matchJob" }));
@@ -63,15 +76,15 @@ interface Sent {
 
 /**
  * Decides again over what the matcher says that it saw, and compares with what it sent. Pure.
- * Throws NO_SNAPSHOT when the call carries no root, SNAPSHOT_WRONG when the snapshot is not the one that was published.
+ * Throws NO_SNAPSHOT when the call carries no root, SNAPSHOT_WRONG when the snapshot is not the one that was published or
+ * does not hold together, NOT_THE_MATCHER when somebody else sent the call.
  */
-export function audit(callData: Hex, domain: MarketDomain, { roundText, leaves }: Snapshot): Verdict {
-  const root = rootIn(callData);
+export function audit({ from, input }: SentCall, domain: MarketDomain, snapshot: Snapshot): Verdict {
+  const root = rootIn(input);
   if (root === undefined) throw noSnapshot();
-  if (rootOfLeaves(roundText, leaves) !== root) throw wrong(`it does not come to the published root ${root}`);
-  const round = JSON.parse(roundText) as Round;
-  const book = bookOf(round, leaves, domain);
-  const orders = round.orders.map(toOrder);
+  const { leaves } = snapshot;
+  const { round, book, orders } = readSnapshot(snapshot, root, domain);
+  if (from.toLowerCase() !== round.matcher.toLowerCase()) throw notTheMatcher(from, round.matcher);
   const barred = new Map<Hex, Set<Hex>>(round.orders.map((order) => [order.jobId, new Set(order.barred)]));
   const fair = new Map(
     matchAll(book, orders, round.holds.map(holdFromJson), {
@@ -82,7 +95,7 @@ export function audit(callData: Hex, domain: MarketDomain, { roundText, leaves }
   );
   const places = new Map(leaves.map((leaf, place) => [(JSON.parse(leaf) as Leaf).offerHash, place]));
   const tree = treeOf(leaves.map(leafHash));
-  const sent = sentIn(callData, domain);
+  const sent = sentIn(input, domain);
   const findings = sent.flatMap(({ jobId, request, offers }): Finding[] => {
     const expected = fair.get(jobId);
     const price = priceOf(request, offers);
@@ -108,7 +121,12 @@ export function audit(callData: Hex, domain: MarketDomain, { roundText, leaves }
     return [{ jobId, sentence, price, fairPrice: expected.price, skipped }];
   });
   const left = [...barred].flatMap(([jobId, hashes]) => [...hashes].map((offerHash) => ({ jobId, offerHash })));
-  return { root, jobs: sent.map(({ jobId }) => jobId), findings, barred: left };
+  const jobs = sent.map(({ jobId }) => jobId);
+  const others = orders
+    .filter(({ jobId }) => !jobs.includes(jobId))
+    .map(({ jobId }) => ({ jobId, offers: (fair.get(jobId)?.offers ?? []).map(({ offerHash }) => offerHash) }));
+  const { matcher, holds, now } = round;
+  return { root, matcher, jobs, findings, barred: left, others, holds, decidedFor: now };
 }
 
 /** The matches that a call makes, alone or as a batch. */
@@ -123,71 +141,22 @@ function sentIn(callData: Hex, domain: MarketDomain): Sent[] {
   return [{ jobId: jobIdOf(domain, request), request, offers }];
 }
 
-/** The book that the leaves describe. Throws SNAPSHOT_WRONG when they contradict each other, or name offers by wrong hashes. */
-function bookOf(round: Round, leaves: readonly string[], domain: MarketDomain): Book {
-  const book = createBook();
-  const said = new Map<string, string>();
-  const once = (about: string, fact: unknown) => {
-    const text = JSON.stringify(fact);
-    if (said.has(about) && said.get(about) !== text) throw wrong(`it says two things about ${about}`);
-    said.set(about, text);
-  };
-  book.setPaused(round.paused);
-  for (const { request, balance } of round.orders) {
-    once(`the balance of ${request.payer} in ${request.token}`, balance);
-    book.setBalance(request.payer, request.token, BigInt(balance));
-  }
-  let last: Hex = "0x";
-  for (const text of leaves) {
-    const leaf = JSON.parse(text) as Leaf;
-    const offer = offerSchema.parse(leaf.offer);
-    const { operator, index, token } = offer;
-    if (offerHashOf(domain, offer) !== leaf.offerHash) throw wrong(`${leaf.offerHash} is not the hash of its offer`);
-    if (leaf.offerHash <= last) throw wrong("its offers are not in order");
-    last = leaf.offerHash;
-    once(`node ${index} of ${operator}`, leaf.node);
-    once(`the stake of ${operator} in ${token}`, leaf.stake);
-    once(`what ${operator} accepts`, [leaf.accepts, leaf.deactivated]);
-    if (leaf.node !== null) book.putNode(nodeFrom(leaf.node));
-    book.setStake(operator, token, { free: BigInt(leaf.stake.free), locked: BigInt(leaf.stake.locked) });
-    for (const what of leaf.accepts) book.setAccepted(operator, what, true);
-    book.setDeactivated(operator, leaf.deactivated);
-    book.putOffer({ offerHash: leaf.offerHash, offer, signature: "0x", signer: leaf.signer, seq: leaf.seq });
-  }
-  return book;
-}
-
-function nodeFrom(node: NonNullable<Leaf["node"]>): BookNode {
-  const limits = node.limits === null ? null : { ...node.limits, maxBond: BigInt(node.limits["maxBond"] ?? 0) };
-  return { ...node, limits: limits as BookNode["limits"] };
-}
-
-function toOrder(order: Round["orders"][number]): OpenRequest {
-  const { jobId, request, posted, receivedAtMs, operators } = order;
-  const parsed = requestSchema.parse(request);
-  return {
-    jobId: jobId as JobId,
-    request: parsed,
-    signature: "0x",
-    payerSignature: "0x",
-    posted,
-    receivedAtMs,
-    operators,
-  };
-}
-
 function priceOf(request: Request, offers: readonly { offer: Offer }[]): bigint {
   return offers.reduce((sum, { offer }) => sum + depositUp(request, offer), request.matcherTip);
-}
-
-function wrong(why: string): MarketError {
-  return new MarketError("SNAPSHOT_WRONG", `The snapshot is not what was published: ${why}.`, {
-    hint: "A matcher that serves another snapshot than it published, or none that holds together, has no proof of fairness.",
-  });
 }
 
 function noSnapshot(): MarketError {
   return new MarketError("NO_SNAPSHOT", "The transaction is no match that carries the root of a snapshot.", {
     hint: "Matches of other programs, and of indexers with more offers than they take snapshots of, carry none.",
   });
+}
+
+function notTheMatcher(from: Address, matcher: Address): MarketError {
+  return new MarketError(
+    "NOT_THE_MATCHER",
+    `${from} sent the transaction, and its snapshot is of matcher ${matcher}.`,
+    {
+      hint: "Anybody can copy the root of another's transaction behind a call: this says nothing about that matcher.",
+    },
+  );
 }

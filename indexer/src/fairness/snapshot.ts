@@ -6,6 +6,9 @@ import { climb, hexOf, leafHash, type Proof, rootOf, treeOf } from "./merkle.ts"
 
 type OrderJson<T> = { [K in keyof T]: T[K] extends bigint ? string : T[K] };
 
+/** Offers in the book at most for a snapshot to be taken: it looks at each of them. */
+export const MOST_OFFERS = 5_000;
+
 /** An offer as a decision saw it, with everything that stands behind it. */
 export interface Leaf {
   offerHash: Hex;

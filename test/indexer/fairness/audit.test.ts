@@ -5,8 +5,9 @@ import { expect } from "chai";
 import { execa } from "execa";
 import { keccak256, parseEther, stringToBytes } from "viem";
 import { type PrivateKeyAccount, privateKeyToAccount } from "viem/accounts";
-import { audit, type Snapshot } from "../../../indexer/src/fairness/audit.ts";
+import { audit, type SentCall } from "../../../indexer/src/fairness/audit.ts";
 import { rootIn } from "../../../indexer/src/fairness/published.ts";
+import type { Snapshot } from "../../../indexer/src/fairness/read-snapshot.ts";
 import { isIncluded, rootOfLeaves } from "../../../indexer/src/fairness/snapshot.ts";
 import { leavesOf, snapshotOf } from "../../../indexer/src/fairness/snapshots.ts";
 import { createEngine } from "../../../indexer/src/match/engine.ts";
@@ -55,17 +56,17 @@ describe("audit", function () {
 
   it("finds nothing against a matcher that takes the cheapest, in a batch and alone", async () => {
     const batch = await matchedBy(undefined, ["ann", "bob"]);
-    const verdict = audit(batch.callData, market.deployment, batch.snapshot);
+    const verdict = audit(batch.sent, market.deployment, batch.snapshot);
     expect(verdict.findings).to.deep.equal([]);
     expect(verdict.jobs).to.have.members(batch.jobs);
     const alone = await matchedBy(undefined, ["cat"]);
-    expect(audit(alone.callData, market.deployment, alone.snapshot)).to.deep.include({
+    expect(audit(alone.sent, market.deployment, alone.snapshot)).to.deep.include({
       findings: [],
       jobs: alone.jobs,
     });
-    expect(rootIn(alone.callData)).to.not.equal(rootIn(batch.callData));
-    expect(rootOfLeaves(batch.snapshot.roundText, await allLeaves(rootIn(batch.callData) as Hex))).to.equal(
-      rootIn(batch.callData),
+    expect(rootIn(alone.sent.input)).to.not.equal(rootIn(batch.sent.input));
+    expect(rootOfLeaves(batch.snapshot.roundText, await allLeaves(rootIn(batch.sent.input) as Hex))).to.equal(
+      rootIn(batch.sent.input),
     );
     const [{ leaves }] = (await db.query(
       "SELECT count(*)::int AS leaves FROM snapshot_leaves WHERE hex(offer_hash) = $1",
@@ -83,8 +84,8 @@ describe("audit", function () {
     });
 
   it("names the cheaper offer that a matcher skipped, with the proof that the matcher saw it", async () => {
-    const { callData, snapshot, jobs } = await matchedBy(partial, ["dot"]);
-    const { root, findings } = audit(callData, market.deployment, snapshot);
+    const { sent, snapshot, jobs } = await matchedBy(partial, ["dot"]);
+    const { root, findings } = audit(sent, market.deployment, snapshot);
     const [finding] = findings;
     expect(findings).to.have.length(1);
     expect(finding).to.include({ jobId: jobs[0], price: 114n, fairPrice: 69n });
@@ -97,16 +98,19 @@ describe("audit", function () {
   });
 
   it("refuses a snapshot that was not published, and a transaction that carries none", async () => {
-    const { callData, snapshot } = await matchedBy(undefined, ["eli"]);
+    const { sent, snapshot } = await matchedBy(undefined, ["eli"]);
     const without = { ...snapshot, leaves: snapshot.leaves.slice(1) };
-    expect(() => audit(callData, market.deployment, without)).to.throw("it does not come to the published root");
-    const bare = callData.slice(0, -76) as Hex;
+    expect(() => audit(sent, market.deployment, without)).to.throw("it does not come to the published root");
+    const bare = { ...sent, input: sent.input.slice(0, -76) as Hex };
     expect(() => audit(bare, market.deployment, snapshot)).to.throw("carries the root of a snapshot");
   });
 
   it("says over the indexer's API, and by its exit code, who was fair", async () => {
     const fair = await matchedBy(undefined, ["fay"]);
     const unfair = await matchedBy(partial, ["gil"]);
+    const { address: stranger } = await market.account("stranger");
+    const copy = { from: stranger, to: market.deployment.market, data: fair.sent.input, gas: "0x1e8480" };
+    const copied: Hex = await market.anvil.call("eth_sendTransaction", [copy]);
     await db.close();
     const indexer = await runIndexer(market, { dataFolder: folder });
     try {
@@ -116,18 +120,24 @@ describe("audit", function () {
           [MAIN, "audit", transaction, "--rpc", market.anvil.url, "--indexer", indexer.url, "--json"],
           { reject: false },
         );
-      const [good, bad, none] = await Promise.all([
+      const [good, bad, none, strange] = await Promise.all([
         run(fair.transaction),
         run(unfair.transaction),
         run(`0x${"ab".repeat(32)}`),
+        run(copied),
       ]);
-      expect([good.exitCode, bad.exitCode, none.exitCode], `${good.stderr}${bad.stderr}`).to.deep.equal([0, 1, 2]);
-      expect(JSON.parse(good.stdout)).to.deep.include({ jobs: fair.jobs, findings: [] });
+      const codes = [good, bad, none, strange].map(({ exitCode }) => exitCode);
+      expect(codes, `${good.stderr}${bad.stderr}`).to.deep.equal([0, 1, 2, 2]);
+      const { blockHash } = await market.chain.getTransactionReceipt({ hash: fair.transaction });
+      const minedAt = Number((await market.chain.getBlock({ blockHash })).timestamp);
+      const decidedFor = JSON.parse(fair.snapshot.roundText).now;
+      expect(JSON.parse(good.stdout)).to.deep.include({ jobs: fair.jobs, findings: [], decidedFor, minedAt });
       const { root, findings } = JSON.parse(bad.stdout);
       const [{ leaf, proof }] = findings[0].skipped;
       const { body } = await indexer.get(`/snapshots/${root}/offers/${cheap}`);
       expect(body).to.deep.equal({ leaf, ...proof, offers: 3 });
       expect(JSON.parse(none.stdout).error.code).to.equal("TRANSACTION_UNKNOWN");
+      expect(JSON.parse(strange.stdout).error.code).to.equal("NOT_THE_MATCHER");
       expect((await indexer.get(`/snapshots/${root}/offers/0x${"12".repeat(32)}`)).body.code).to.equal(
         "OFFER_NOT_IN_SNAPSHOT",
       );
@@ -159,11 +169,11 @@ describe("audit", function () {
         BUSY_MS,
       );
       expect(new Set(transactions).size).to.equal(1);
-      const { input } = await market.anvil.call("eth_getTransactionByHash", [transactions[0]]);
-      const root = rootIn(input) as Hex;
+      const sent: SentCall = await market.anvil.call("eth_getTransactionByHash", [transactions[0]]);
+      const root = rootIn(sent.input) as Hex;
       const found = await snapshotOf(db.query, root);
       const snapshot: Snapshot = { roundText: found?.text ?? "", leaves: await allLeaves(root) };
-      return { transaction: transactions[0] as Hex, callData: input as Hex, snapshot, jobs };
+      return { transaction: transactions[0] as Hex, sent, snapshot, jobs };
     } finally {
       await lone.stop();
     }
