@@ -1,11 +1,9 @@
 import { type Hex, toJson } from "@berth/protocol";
-import type { BookView } from "../book/book.ts";
+import type { BookOffer, BookView } from "../book/book.ts";
 import type { Database, Query } from "../store/database.ts";
 import { leafHash, rootOf, treeOf } from "./merkle.ts";
-import { leafText, type Round, rootOfSnapshot, type Standing, standingOf } from "./snapshot.ts";
+import { leafText, MOST_OFFERS, type Round, rootOfSnapshot, type Standing, standingOf } from "./snapshot.ts";
 
-/** Offers in the book at most for a snapshot to be taken: it looks at each of them. */
-const MOST_OFFERS = 5_000;
 /** Milliseconds for which a snapshot can be asked for. */
 const KEEP_MS = 7 * 86_400_000;
 const PRUNE_MS = 3_600_000;
@@ -18,7 +16,8 @@ export interface Snapshots {
 }
 
 interface Kept {
-  standing: Standing | undefined;
+  /** What the text was made of; undefined when another process made it. The book replaces both and never changes them. */
+  from: { offer: BookOffer; standing: Standing } | undefined;
   text: string;
   hash: Buffer;
 }
@@ -30,7 +29,7 @@ export async function createSnapshots(db: Database): Promise<Snapshots> {
   const stored = await db.query<{ hash: Hex; leaf: string }>(
     "SELECT hex(offer_hash) AS hash, leaf FROM snapshot_leaves WHERE until_round IS NULL",
   );
-  for (const { hash, leaf } of stored) kept.set(hash, { standing: undefined, text: leaf, hash: leafHash(leaf) });
+  for (const { hash, leaf } of stored) kept.set(hash, { from: undefined, text: leaf, hash: leafHash(leaf) });
 
   return {
     async take(book, size, round, atMs) {
@@ -42,10 +41,12 @@ export async function createSnapshots(db: Database): Promise<Snapshots> {
         seen.add(offerHash);
         const before = kept.get(offerHash);
         const standing = standingOf(book, offer.offer);
-        if (before?.standing !== undefined && isSame(before.standing, standing)) continue;
+        // The same terms may have come in again at another place, so the hash alone does not do.
+        if (before?.from?.offer === offer && isSame(before.from.standing, standing)) continue;
         const text = leafText(offer, standing);
-        if (before?.text === text) before.standing = standing;
-        else changed.set(offerHash, { standing, text, hash: leafHash(text) });
+        const from = { offer, standing };
+        if (before?.text === text) before.from = from;
+        else changed.set(offerHash, { from, text, hash: leafHash(text) });
       }
       const gone = [...kept.keys()].filter((offerHash) => !seen.has(offerHash));
       const hashes = [...seen].sort().map((key) => (changed.get(key) ?? kept.get(key))?.hash as Buffer);
@@ -107,6 +108,16 @@ export async function snapshotOf(query: Query, root: Hex): Promise<{ round: numb
     [root],
   );
   return row === undefined ? undefined : { round: Number(row.round), text: row.text };
+}
+
+/** The leaf of one offer in a snapshot; undefined when it is not there. */
+export async function leafOf(query: Query, round: number, offerHash: Hex): Promise<string | undefined> {
+  const [row] = await query<{ leaf: string }>(
+    `SELECT leaf FROM snapshot_leaves WHERE offer_hash = unhex($2) AND from_round <= $1::bigint
+       AND (until_round IS NULL OR until_round > $1::bigint)`,
+    [String(round), offerHash],
+  );
+  return row?.leaf;
 }
 
 /** The next leaves of a snapshot in their order, after that of `after`. */

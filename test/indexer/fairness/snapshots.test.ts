@@ -55,6 +55,17 @@ describe("createSnapshots", () => {
     expect(first.some((leaf) => leaf.includes(hash(601)))).to.equal(false);
   });
 
+  it("shows an offer at its new place when its terms came in again after others", async () => {
+    const snapshots = await createSnapshots(db);
+    await snapshots.take(book, book.size, round(1), 1);
+    book.dropOffer(hash(7)); // others took its place, and left it again, between two rounds
+    put(7, 601);
+    const root = (await snapshots.take(book, book.size, round(2), 1)) as Hex;
+    const places = (await shown(root)).map((leaf) => JSON.parse(leaf)).map(({ offerHash, seq }) => [offerHash, seq]);
+    expect(Object.fromEntries(places)[hash(7)]).to.equal(601);
+    expect(await stored()).to.equal(600 + 1);
+  });
+
   it("forgets rounds after seven days, with the offers that only they had", async () => {
     const snapshots = await createSnapshots(db);
     const old = (await snapshots.take(book, book.size, round(1), DAY_MS)) as Hex;
@@ -88,9 +99,9 @@ describe("createSnapshots", () => {
     return row?.leaves ?? -1;
   }
 
-  function put(n: number): void {
+  function put(n: number, seq = n): void {
     const offer = anOffer({ operator: OPERATOR, token: TOKEN, index: n });
-    book.putOffer({ offerHash: hash(n), offer, signature: "0x", signer: OPERATOR, seq: n });
+    book.putOffer({ offerHash: hash(n), offer, signature: "0x", signer: OPERATOR, seq });
   }
 });
 

@@ -1,16 +1,18 @@
 import { bytes32Schema, type Hex, MarketError } from "@berth/protocol";
 import { z } from "zod";
-import { leafHash, proofOf, treeOf } from "../../fairness/merkle.ts";
+import { proofOf } from "../../fairness/merkle.ts";
 import type { Leaf } from "../../fairness/snapshot.ts";
-import { leavesOf, snapshotOf } from "../../fairness/snapshots.ts";
+import { leafOf, leavesOf, snapshotOf } from "../../fairness/snapshots.ts";
+import { createTrees } from "../../fairness/trees.ts";
 import type { Query } from "../../store/database.ts";
-import { type ApiContext, route } from "../route.ts";
+import { route } from "../route.ts";
 import * as shape from "../schemas.ts";
 
 const rootParams = z.strictObject({ root: bytes32Schema });
 const leafText = z.string().meta({ description: "The text of a leaf, as it was hashed" });
-/** Questions that one proof counts as: the whole tree is made for it. */
+/** Questions that one proof counts as: for the first of a snapshot the whole tree is made. */
 const PROOF_COST = 50;
+const trees = createTrees(2);
 
 export const getSnapshot = route({
   method: "get",
@@ -55,29 +57,17 @@ export const proveOffer = route({
     offers: z.int().min(0).meta({ description: "Leaves of the tree" }),
   }),
   problems: ["SNAPSHOT_UNKNOWN", "OFFER_NOT_IN_SNAPSHOT"],
-  async handle({ params: { root, offerHash }, sender }, context) {
-    for (let i = 1; i < PROOF_COST; i++) context.readLimit.take(sender);
-    const leaves = await allLeaves(context, root);
-    const place = leaves.findIndex((leaf) => (JSON.parse(leaf) as Leaf).offerHash === offerHash);
-    const leaf = leaves[place];
+  async handle({ params: { root, offerHash }, sender }, { db, readLimit }) {
+    for (let i = 1; i < PROOF_COST; i++) readLimit.take(sender);
+    const found = await find(db.query, root);
+    const leaf = await leafOf(db.query, found.round, offerHash);
     if (leaf === undefined) {
       throw new MarketError("OFFER_NOT_IN_SNAPSHOT", `The decision of ${root} did not see offer ${offerHash}.`);
     }
-    return { leaf, ...proofOf(treeOf(leaves.map(leafHash)), place), offers: leaves.length };
+    const { levels, places } = await trees.of(db.query, root, found);
+    return { leaf, ...proofOf(levels, places.get(offerHash) as number), offers: places.size };
   },
 });
-
-async function allLeaves({ db }: ApiContext, root: Hex): Promise<string[]> {
-  const { round } = await find(db.query, root);
-  const all: string[] = [];
-  for (let after: Hex | undefined; ; ) {
-    const page = await leavesOf(db.query, round, after);
-    const last = page.at(-1);
-    if (last === undefined) return all;
-    all.push(...page);
-    after = (JSON.parse(last) as Leaf).offerHash;
-  }
-}
 
 async function find(query: Query, root: Hex) {
   const found = await snapshotOf(query, root);
