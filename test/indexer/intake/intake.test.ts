@@ -87,6 +87,30 @@ describe("order intake", () => {
     expect(refused.body.detail).to.equal(`The payer ${payer.address.toLowerCase()} already has 2 open requests here.`);
   });
 
+  it("takes no signature that is larger than the market could need", async () => {
+    const signed = await market.request(await market.account("wordy"));
+    const sign = (bytes: number) => `0x${"12".repeat(bytes)}`;
+    const post = async (signature: string, payerSignature = "0x") => {
+      const { status, body } = await indexer.postRequest({ ...signed, signature }, { payerSignature });
+      return [status, body.code];
+    };
+    expect(await post(sign(2048))).to.deep.equal([422, "BAD_SIGNATURE"]);
+    expect(await post(sign(2049))).to.deep.equal([400, "ORDER_INVALID"]);
+    expect(await post(signed.signature, sign(2049))).to.deep.equal([400, "ORDER_INVALID"]);
+    const offer = await indexer.postOffer({ offer: anOffer(), signature: sign(2049) });
+    expect([offer.status, offer.body.code]).to.deep.equal([400, "ORDER_INVALID"]);
+    expect(offer.body.detail).to.contain("must have 2048 bytes at most");
+  });
+
+  it("keeps no payer's signature where the payer is the requester: nobody checks it", async () => {
+    const payer = await market.account("patience");
+    const signed = await market.request(payer);
+    expect((await indexer.postRequest(signed, { payerSignature: `0x${"12".repeat(2000)}` })).status).to.equal(202);
+    const { body } = await indexer.get("/orders");
+    const kept = body.items.find((item: { signature: string }) => item.signature === signed.signature);
+    expect(kept.payerSignature).to.equal("0x");
+  });
+
   it("does not believe a contract that burns its gas on the question", async () => {
     const burner = await contractThat("5b600056", 1);
     const answer = await indexer.postRequest(await requestOf(burner));

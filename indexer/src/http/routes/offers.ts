@@ -2,7 +2,6 @@ import {
   type Address,
   addressSchema,
   bytes32Schema,
-  bytesSchema,
   offerSchema,
   traitBits,
   traitNames,
@@ -10,6 +9,7 @@ import {
 } from "@berth/protocol";
 import { z } from "zod";
 import { createHolds, type Holds } from "../../book/holds.ts";
+import { signatureSchema } from "../../book/order-json.ts";
 import { sqlName } from "../../store/table.ts";
 import { createConditions } from "../conditions.ts";
 import { decodeCursor } from "../cursor.ts";
@@ -24,7 +24,7 @@ export const postOffer = route({
   method: "post",
   path: "/offers",
   summary: "Hand in a signed offer. It takes the place of the node's older one and lives until it expires.",
-  body: z.strictObject({ offer: offerSchema, signature: bytesSchema }),
+  body: z.strictObject({ offer: offerSchema, signature: signatureSchema }),
   status: 202,
   answer: z.strictObject({ offerHash: shape.bytes32 }),
   problems: [

@@ -1,7 +1,8 @@
-import { addressSchema, bytesSchema, type Hex, type JobId, MarketError, requestSchema } from "@berth/protocol";
+import { type Hex, type JobId, MarketError, requestSchema } from "@berth/protocol";
 import { z } from "zod";
 import type { OpenRequest } from "../../book/book.ts";
 import { createHolds } from "../../book/holds.ts";
+import { operatorListSchema, signatureSchema } from "../../book/order-json.ts";
 import { explain } from "../../match/explain.ts";
 import { lastTry, type RequestRow, requests, type TryRow } from "../../store/orders.ts";
 import { selectRows } from "../../store/rows.ts";
@@ -16,9 +17,9 @@ export const postRequest = route({
   summary: "Hand in a signed request, or name sources for one that is on chain. Costs no gas.",
   body: z.strictObject({
     request: requestSchema,
-    signature: bytesSchema,
-    payerSignature: bytesSchema.default("0x"),
-    operators: z.array(addressSchema).min(1).max(500).optional(),
+    signature: signatureSchema,
+    payerSignature: signatureSchema.default("0x"),
+    operators: operatorListSchema.optional(),
     sources: sourcesSchema,
   }),
   status: 202,
