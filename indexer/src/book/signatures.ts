@@ -33,7 +33,11 @@ const YES_MS = 60_000;
 const NO_MS = 10_000;
 const MAX_REMEMBERED = 4096;
 
-/** Did `account` sign `hash`? `sender` handed it in. Throws RPC_UNAVAILABLE and INTAKE_BUSY when a contract cannot be asked. */
+/** How RPCs say, where they do not say that it reverted, that a contract's own code failed. */
+const EVM_FAULT =
+  /stack ?(underflow|overflow|limit)|(bad|invalid) ?(jump|instruction|opcode|code)|write protection|static ?call|return ?data|gas uint64/i;
+
+/** Did `account` sign `hash`? `sender` handed it in. Throws RPC_UNAVAILABLE, RPC_ERROR and INTAKE_BUSY when a contract cannot be asked. */
 export type IsSignedBy = (sender: string, account: Address, hash: Hex, signature: Hex) => Promise<boolean>;
 
 /** Keys are checked here; where the account is a contract it is asked (ERC-1271), a few at a time and with little gas. */
@@ -54,8 +58,8 @@ export function createSignatureCheck(rpc: Rpc, nowMs: () => number = Date.now): 
       return data?.slice(0, MAGIC_WORD.length) === MAGIC_WORD;
     } catch (error) {
       const failure = toMarketError(error, { action: `Asking ${account} about a signature` });
-      if (failure.code === "REVERTED" || failure.code === "RPC_ERROR") return false;
-      throw failure;
+      if (failure.code === "REVERTED" || EVM_FAULT.test(failure.message)) return false;
+      throw failure.code === "RPC_ERROR" ? unanswered(account, failure) : failure;
     }
   }
 
@@ -69,6 +73,15 @@ export function createSignatureCheck(rpc: Rpc, nowMs: () => number = Date.now): 
     answers.put(key, answer, answer ? YES_MS : NO_MS);
     return answer;
   };
+}
+
+/** That the RPC could not ask says nothing about the signature. */
+function unanswered(account: Address, cause: MarketError): MarketError {
+  return new MarketError("RPC_ERROR", `The RPC of the chain could not ask ${account} about a signature.`, {
+    hint: "Hand the order in again a little later.",
+    retryable: true,
+    cause,
+  });
 }
 
 function busy(): MarketError {

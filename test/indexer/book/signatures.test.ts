@@ -46,6 +46,23 @@ describe("createSignatureCheck", () => {
     expect(calls.map(({ gas }) => gas)).to.deep.equal(Array.from({ length: 4 }, () => MAX_WALLET_GAS));
   });
 
+  it("takes a failure of the contract for a no, and remembers nothing where the RPC itself failed", async () => {
+    const wallet: Wallet = { answer: MAGIC };
+    const { isSignedBy } = chainWith(wallet);
+    for (const fault of ["execution reverted", "stack underflow (0 <=> 1)", "invalid jump destination", "out of gas"]) {
+      wallet.fault = fault;
+      expect(await isSignedBy("ann", someAccount(), HASH, "0x12"), fault).to.equal(false);
+    }
+    const account = someAccount();
+    const ask = () => isSignedBy("ann", account, HASH, "0x12");
+    wallet.fault = "missing trie node";
+    const failure = await ask().catch((error: unknown) => error);
+    expect(failure).to.include({ code: "RPC_ERROR", retryable: true });
+    expect((failure as Error).message).to.equal(`The RPC of the chain could not ask ${account} about a signature.`);
+    wallet.fault = undefined;
+    expect(await ask()).to.equal(true);
+  });
+
   it("asks a few contracts at a time, and another sender's before the rest of a flood", async () => {
     const held = Promise.withResolvers<void>();
     const { isSignedBy, calls } = chainWith({ answer: MAGIC, held: held.promise });
@@ -68,6 +85,8 @@ describe("createSignatureCheck", () => {
 interface Wallet {
   answer?: Hex | undefined;
   held?: Promise<void>;
+  /** What the RPC says instead of an answer. */
+  fault?: string | undefined;
 }
 
 /** A chain on which every account is a contract with this answer, or none is. */
@@ -80,6 +99,7 @@ function chainWith(wallet: Wallet) {
     call: async (call: (typeof calls)[number]) => {
       calls.push(call);
       await wallet.held;
+      if (wallet.fault !== undefined) throw new Error(wallet.fault);
       return { data: wallet.answer };
     },
   };
