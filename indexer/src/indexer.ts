@@ -119,7 +119,11 @@ export async function startIndexer(
     if (config.role !== "replica") run((await startCampaign(campaign)).done);
     run(pruneBook());
     if (databaseUrl !== undefined) {
-      run(hearNotices(databaseUrl, { onNews: news.ring, signal: stopped, log }));
+      const onNews = () => {
+        changes.wake();
+        news.ring();
+      };
+      run(hearNotices(databaseUrl, { onNews, signal: stopped, log }));
       run(keepUp());
     }
     const { orders, questions, streams: most } = { ...DEFAULT_LIMITS, ...config.limits };

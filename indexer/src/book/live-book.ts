@@ -61,11 +61,15 @@ export interface LiveBook {
   prune(now: number): void;
 }
 
+function placeOf({ offerHash, seq }: OfferRow): Pick<OfferRow, "offerHash" | "seq"> {
+  return { offerHash, seq };
+}
+
 export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
   const book = createBook();
   const open = createOpenIndex(book);
-  /** The offer that has each slot. */
-  const slots = new Map<string, Hex>();
+  /** The offer that has each slot, with its place in the order in which they were taken. */
+  const slots = new Map<string, Pick<OfferRow, "offerHash" | "seq">>();
   /** Signed requests that have not expired. */
   const signed = new Map<Hex, SignedRequest & { ready: boolean }>();
   const posted = new Map<Hex, OpenRequest>();
@@ -133,7 +137,7 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
       // after what stands behind them, so that each finds its place at once
       const live = "WHERE t.expires_at >= $1::bigint";
       for (const row of await selectRows(query, offers, live, [String(now)])) {
-        slots.set(row.slot, row.offerHash);
+        slots.set(row.slot, placeOf(row));
         book.putOffer(toBookOffer(row));
       }
       const unexpired = "WHERE t.open_until >= $1::bigint";
@@ -164,9 +168,10 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
       for (const [key, row] of changes.jobs) putJob(key as Hex, row);
     },
     putOffer(row) {
-      const older = slots.get(row.slot);
-      if (older !== undefined) book.dropOffer(older);
-      slots.set(row.slot, row.offerHash);
+      const known = slots.get(row.slot);
+      if (known !== undefined && known.seq > row.seq) return; // read before the one that replaced it was taken
+      if (known !== undefined) book.dropOffer(known.offerHash);
+      slots.set(row.slot, placeOf(row));
       book.putOffer(toBookOffer(row));
     },
     async putRequest(row) {
@@ -208,7 +213,7 @@ export function createLiveBook({ query }: Pick<Database, "query">): LiveBook {
     },
     prune(now) {
       book.dropExpired(now);
-      for (const [slot, offerHash] of slots) if (!book.has(offerHash)) slots.delete(slot);
+      for (const [slot, { offerHash }] of slots) if (!book.has(offerHash)) slots.delete(slot);
       const expired = [...signed.values(), ...posted.values()].filter(({ request }) => request.openUntil < now);
       for (const { jobId } of expired) {
         signed.delete(jobId);

@@ -44,9 +44,10 @@ export async function startCampaign(options: CampaignOptions): Promise<{ done: P
       log.info("leading");
       return { lease, done };
     } catch (error) {
+      const passes = mayPass(lease, error); // closing a lease looks like losing it
       stopLeading();
       await lease.close();
-      if (signal.aborted || !mayPass(lease, error)) throw error;
+      if (signal.aborted || !passes) throw error;
       log.warn({ err: error }, "could not begin to lead");
       return undefined;
     }

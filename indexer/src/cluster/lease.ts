@@ -8,6 +8,7 @@ const LEADER_LOCK = "4207849484";
 /** A server that says nothing for so long about one statement is gone, as far as this leader can tell. */
 const SILENCE_MS = 60_000;
 const CLOSE_MS = 1_000;
+const CONNECT_MS = 5_000;
 
 /** The right to write what follows from the chain. One program has it at a time. */
 export interface Lease {
@@ -51,19 +52,19 @@ export function createCandidate(url: string): Candidate {
       keepAlive: true,
       keepAliveInitialDelayMillis: 1_000,
       query_timeout: SILENCE_MS,
+      connectionTimeoutMillis: CONNECT_MS,
     });
     const forget = () => {
       if (waiting === client) waiting = undefined;
     };
     client.on("error", forget).on("end", forget);
-    await client.connect();
-    // Some are unknown to older servers.
-    const names = Object.keys(SETTINGS);
-    await client.query(
-      `SELECT set_config(s.name, v.value, false) FROM unnest($1::text[], $2::text[]) AS v(name, value)
-       JOIN pg_settings s ON s.name = v.name`,
-      [names, Object.values(SETTINGS)],
-    );
+    try {
+      await client.connect();
+      for (const setting of Object.entries(SETTINGS)) await configure(client, setting);
+    } catch (error) {
+      await close(client);
+      throw error;
+    }
     waiting = client;
     return client;
   }
@@ -92,12 +93,24 @@ export function soleCandidate(db: Database): Candidate {
   };
 }
 
+/** A setting that this server does not know, or cannot have where it runs, is no reason not to lead. */
+async function configure(client: pg.Client, setting: [name: string, value: string]): Promise<void> {
+  await client
+    .query("SELECT set_config(name, $2, false) FROM pg_settings WHERE name = $1", setting)
+    .catch((error: unknown) => {
+      if (isLost(error)) throw error;
+    });
+}
+
 function leaseOf(client: pg.Client): Lease {
   const lost = new AbortController();
   const lose = () => lost.abort();
   client.on("error", lose).on("end", lose);
   const query = queryOver(client, (error) => {
-    if (isLost(error)) lose();
+    if (isLost(error)) {
+      lose();
+      client.connection.stream.destroy(); // what waits behind it fails at once
+    }
     return error;
   });
   const inTurn = createTurns();

@@ -20,6 +20,7 @@ export async function hearNotices(
       application_name: "berth-indexer notices",
       keepAlive: true,
       keepAliveInitialDelayMillis: 1_000,
+      connectionTimeoutMillis: 5_000,
     });
     const { promise: over, resolve: end } = Promise.withResolvers<void>();
     client.on("notification", onNews).on("end", end);

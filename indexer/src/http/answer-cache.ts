@@ -16,6 +16,10 @@ export interface AnswerCache {
 }
 
 const MAX_BYTES = 32 * 1024 * 1024;
+/** Nobody needs a longer one, and anybody can make up different ones that ask the same. */
+const MAX_URL = 2048;
+/** What keeping an answer costs beside its body and its question, roughly. */
+const ENTRY_BYTES = 256;
 
 export function createAnswerCache(
   changes: Pick<ChangeHub, "settled" | "newest">,
@@ -66,12 +70,13 @@ export function createAnswerCache(
   }
 
   function keep(url: string, answer: Kept): void {
+    if (url.length > MAX_URL) return;
     kept.set(url, answer);
-    bytes += answer.body.length;
-    for (const [oldest, { body }] of kept) {
+    bytes += sizeOf(url, answer);
+    for (const [oldest, gone] of kept) {
       if (bytes <= maxBytes) return;
       kept.delete(oldest);
-      bytes -= body.length;
+      bytes -= sizeOf(oldest, gone);
     }
   }
 
@@ -81,6 +86,10 @@ export function createAnswerCache(
     kept.clear();
     coming.clear();
   }
+}
+
+function sizeOf(url: string, { body }: Kept): number {
+  return body.length + 2 * url.length + ENTRY_BYTES;
 }
 
 /** Whoever has a mark has it from the answer to that very question. */

@@ -41,8 +41,8 @@ export interface ChangeHub {
   readonly listeners: number;
   /** There may be something new in the tables, and of orders too where `isOrder`. */
   wake(isOrder?: boolean): void;
-  /** The first event that is still kept. */
-  first(): Promise<number>;
+  /** The first event that is still kept, and the last that is stored: another process may have written it just now. */
+  range(): Promise<{ first: number; last: number }>;
   /** Everything after `seq` without gaps or doubles, then what comes, until the returned function is called. */
   listen(listener: Listener, seq: number): () => void;
   close(): void;
@@ -92,7 +92,7 @@ export async function createChangeHub(
       return live.size;
     },
     wake,
-    first: async () => (await changeRange(query)).first,
+    range: () => changeRange(query),
     listen(listener, seq) {
       const reader: Reader = { listener, at: seq, over: false };
       follow(reader);
@@ -138,10 +138,11 @@ export async function createChangeHub(
       again = false;
       if (hasOrders) {
         hasOrders = false;
-        await announceOrders(query).catch((error: unknown) => {
+        const more = await announceOrders(query).catch((error: unknown) => {
           hasOrders = true;
           throw error;
         });
+        if (more) hasOrders = again = true;
       }
       const changes = (await changesAfter(query, newest, READ)).map(encode);
       const [oldest] = changes;

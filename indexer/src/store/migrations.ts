@@ -365,8 +365,8 @@ export const migrations: readonly Migration[] = [
       CREATE TRIGGER offers_news AFTER INSERT OR DELETE ON offers FOR EACH ROW EXECUTE FUNCTION note_offer();
       CREATE TRIGGER requests_news AFTER INSERT OR UPDATE OR DELETE ON requests
         FOR EACH ROW EXECUTE FUNCTION note_request();
-      -- Puts the news on the stream, in order; the newest "keep" events stay. Returns how many it put.
-      CREATE FUNCTION announce_orders(keep bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+      -- Puts the next news on the stream, in order, at most "most"; the newest "keep" events stay. Returns how many it put.
+      CREATE FUNCTION announce_orders(keep bigint, most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
         DECLARE
           last bigint;
           added bigint;
@@ -374,7 +374,8 @@ export const migrations: readonly Migration[] = [
           IF NOT EXISTS (SELECT 1 FROM order_news) THEN RETURN 0; END IF;
           -- One at a time: what was noted later must not come first.
           SELECT c.seq INTO last FROM change_counter c FOR UPDATE;
-          WITH taken AS (DELETE FROM order_news RETURNING *)
+          WITH taken AS (DELETE FROM order_news
+            WHERE id IN (SELECT n.id FROM order_news n ORDER BY n.id LIMIT most) RETURNING *)
             INSERT INTO changes (seq, entity, about, body)
             SELECT last + row_number() OVER (ORDER BY t.id), t.entity, t.about,
               concat('{"block":null,"key":"', t.key, '","row":', coalesce(t.content, 'null'), '}') FROM taken t;
@@ -421,6 +422,7 @@ export const migrations: readonly Migration[] = [
       );
       INSERT INTO order_log DEFAULT VALUES;
       CREATE SEQUENCE order_seq;
+      ALTER TABLE requests DISABLE TRIGGER requests_news; -- nothing becomes of them
       WITH top AS (
         SELECT greatest((SELECT max(seq) FROM offers), (SELECT max(seq) FROM requests), 0) AS seq
       ), numbered AS (
@@ -431,6 +433,7 @@ export const migrations: readonly Migration[] = [
         UPDATE offers o SET seq = n.seq FROM numbered n WHERE n.kind = 'offer' AND n.id = o.offer_hash
       )
       UPDATE requests r SET seq = n.seq FROM numbered n WHERE n.kind = 'request' AND n.id = r.job_id;
+      ALTER TABLE requests ENABLE TRIGGER requests_news;
       SELECT setval('order_seq', greatest((SELECT max(seq) FROM offers), (SELECT max(seq) FROM requests), 0) + 1);
       ALTER TABLE offers ALTER COLUMN seq SET DEFAULT nextval('order_seq');
       ALTER TABLE requests ALTER COLUMN seq SET DEFAULT nextval('order_seq');

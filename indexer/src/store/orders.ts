@@ -130,9 +130,16 @@ export async function dropExpired({ transaction }: Pick<Database, "transaction">
   });
 }
 
-/** Puts what became of orders on the change stream. */
-export async function announceOrders(query: Query): Promise<void> {
-  await query("SELECT announce_orders($1::bigint)", [String(KEEP_EVENTS)]);
+/** What goes on the change stream at once, while nobody else may write to it. */
+const ANNOUNCED = 1_000;
+
+/** Puts what became of orders on the change stream. Returns whether there may be more. */
+export async function announceOrders(query: Query): Promise<boolean> {
+  const [row] = await query<{ added: number }>("SELECT announce_orders($1::bigint, $2::bigint)::int AS added", [
+    String(KEEP_EVENTS),
+    String(ANNOUNCED),
+  ]);
+  return row?.added === ANNOUNCED;
 }
 
 export async function lastTry(query: Query, jobId: Hex): Promise<TryRow | undefined> {

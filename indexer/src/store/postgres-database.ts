@@ -7,8 +7,9 @@ import { inTransaction, isLost, queryOver } from "./postgres-session.ts";
 /** Connections that answer questions, and those that transactions have for themselves. */
 const READERS = 8;
 const WRITERS = 4;
-/** How long one question may take, and may wait for a connection. */
+/** How long one question may take, and how long anybody waits for a connection. */
 const READ_MS = 10_000;
+const CONNECT_MS = 10_000;
 const QUERY_CANCELED = "57014";
 
 export interface PostgresOptions {
@@ -24,9 +25,15 @@ export async function openPostgres(url: string, { log, readMs = READ_MS }: Postg
     max: READERS,
     statement_timeout: readMs,
     query_timeout: readMs + 1_000, // of a server that says nothing at all
-    connectionTimeoutMillis: readMs,
+    connectionTimeoutMillis: CONNECT_MS,
   });
-  const writers = new pg.Pool({ connectionString: url, max: WRITERS });
+  const writers = new pg.Pool({
+    connectionString: url,
+    max: WRITERS,
+    connectionTimeoutMillis: CONNECT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 1_000,
+  });
   for (const pool of [readers, writers]) pool.on("error", (err) => log.warn({ err }, "database connection lost"));
   const end = async () => {
     await Promise.all([readers.end(), writers.end()]);
@@ -39,7 +46,8 @@ export async function openPostgres(url: string, { log, readMs = READ_MS }: Postg
   }
   const db: Database = {
     query: (sql, params) => withClient(readers, (client) => over(client)(sql, params)),
-    transaction: (work) => withClient(writers, (client) => inTransaction(client, queryOver(client), "BEGIN", work)),
+    transaction: (work) =>
+      withClient(writers, (client) => inTransaction(client, queryOver(client, lostSaid), "BEGIN", work)),
     snapshot: (work) =>
       withClient(readers, (client) => inTransaction(client, over(client), `BEGIN ${BEGIN_SNAPSHOT}`, work)),
     script: (sql) =>
@@ -77,6 +85,11 @@ function ignore(): void {}
 
 function isExhausted(pool: pg.Pool): boolean {
   return pool.totalCount >= pool.options.max && pool.idleCount === 0;
+}
+
+/** A database that is away for a moment is no reason to end. */
+function lostSaid(error: unknown): unknown {
+  return isLost(error) ? unreachable(error) : error;
 }
 
 /** What a question that failed says to whoever asked it. */

@@ -191,6 +191,7 @@ describe("createLiveBook", () => {
   async function change(name: keyof typeof projections, row: object): Promise<void> {
     const changes = await db.transaction(async (query, copy) => {
       const set = createWorkingSet(query);
+      await set.get(name, row as never);
       set.put(name, row as never);
       return set.flush(copy);
     });

@@ -57,6 +57,19 @@ describe("createAnswerCache", () => {
     expect(made).to.deep.equal(["a", "b", "c", "/later", "/safe", "/jobs"]);
   });
 
+  it("counts what a question costs to keep, and keeps none that is longer than anybody needs", async () => {
+    const cache = createAnswerCache(changes, { maxBytes: 100_000 });
+    const urls = Array.from({ length: 100 }, (_, i) => `/jobs?${"&".repeat(1900 + (i % 100))}`);
+    for (const url of urls) await cache.answer(url, maker("{}"));
+    made = [];
+    for (const url of [...urls].reverse().slice(0, 20)) await cache.answer(url, maker("{}"));
+    expect(made).to.deep.equal([]);
+    await cache.answer(urls[0] as string, maker("the oldest"));
+    const long = `/jobs?${"&".repeat(3000)}`;
+    for (let i = 0; i < 2; i++) await cache.answer(long, maker("long"));
+    expect(made).to.deep.equal(["the oldest", "long", "long"]);
+  });
+
   it("marks an answer with its question, the database, what changed there, and the block", async () => {
     const cache = createAnswerCache(changes);
     expect(cache.etag("/jobs")).to.equal(undefined);
@@ -70,7 +83,7 @@ describe("createAnswerCache", () => {
   });
 
   it("lets go of what was asked for longest ago when there is too much", async () => {
-    const cache = createAnswerCache(changes, { maxBytes: 10 });
+    const cache = createAnswerCache(changes, { maxBytes: 600 });
     for (const url of ["/a", "/b"]) await cache.answer(url, maker("1234"));
     await cache.answer("/a", maker("again"));
     await cache.answer("/c", maker("1234"));

@@ -40,6 +40,18 @@ describe("createChangeHub", () => {
     expect(reader.ids).to.deep.equal(numbered(from + 1, 10));
   });
 
+  it("knows of what another process wrote before it was read, and goes on from there", async () => {
+    const from = hub.newest;
+    await record(5);
+    expect([hub.newest, (await hub.range()).last]).to.deep.equal([from, from + 5]);
+    const reader = newReader();
+    hub.listen(reader, from + 5);
+    await record(2);
+    hub.wake();
+    await eventually("it has what came then", () => reader.ids.length === 2);
+    expect(reader.ids).to.deep.equal([from + 6, from + 7]);
+  });
+
   it("tells a reader when events that it waited for are not kept any more", async () => {
     const from = hub.newest;
     const [reader, behind] = [newReader(), newReader()];

@@ -51,12 +51,9 @@ export const streamEvents = route({
   problems: ["QUERY_INVALID", "EVENTS_GONE", "TOO_MANY_STREAMS"],
   async handle({ query: { after, entity, about }, headers, sender, response }, { changes, streams }) {
     const asked = headers["last-event-id"] ?? after;
-    if (
-      asked !== undefined &&
-      asked !== changes.newest &&
-      (asked > changes.newest || asked + 1 < (await changes.first()))
-    ) {
-      throw gone(asked);
+    if (asked !== undefined && asked !== changes.newest) {
+      const { first, last } = await changes.range();
+      if (asked > last || asked + 1 < first) throw gone(asked);
     }
     const leave = streams.enter(sender);
     const { socket } = response;

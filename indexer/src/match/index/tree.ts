@@ -152,7 +152,6 @@ export function createTree<T extends TreeItem>(): Tree<T> {
     else if (count === LEAF) bags.set(node, [...idsIn(node), id]);
     else timber.places[node * LEAF + count] = id;
     setLink(node, COUNT, count + 1);
-    if (count === LEAF) straighten(node);
   }
 
   /** Takes an offer out of its node, and off the counts of those above it up to, and without, `end`. */
@@ -192,7 +191,9 @@ export function createTree<T extends TreeItem>(): Tree<T> {
   }
 
   /** Makes the highest part anew that leans to one side, where offers have come in an order that made the tree a list. */
-  function straighten(from: number): void {
+  function straighten(id: number): void {
+    const from = nodeOf[id] as number;
+    if (link(from, COUNT) !== LEAF + 1) return; // it made no leaf too full
     let depth = 0;
     let leaning = NONE;
     for (let node = link(from, PARENT); node !== NONE; node = link(node, PARENT)) {
@@ -264,6 +265,7 @@ export function createTree<T extends TreeItem>(): Tree<T> {
       layout.writeRow(timber, id, item, row, account);
       size += 1;
       attach(id, timber.root);
+      straighten(id);
       return id;
     },
     drop(id) {
@@ -286,6 +288,7 @@ export function createTree<T extends TreeItem>(): Tree<T> {
       detach(id, above);
       attach(id, above === NONE ? timber.root : link(above, side)); // not `from`: another may be there now
       drawUp(above);
+      straighten(id);
     },
     setStake(id, stake) {
       columns.numbers[id * NUMBERS + STAKE] = stake;

@@ -48,6 +48,30 @@ describe("a tree of offers", () => {
     expect(seqsOf(tree, { ...aRequest(random), ...askFor(row) }, 1)).to.deep.equal([7]);
   });
 
+  it("finds every offer of a market in which each that comes is cheaper than all before", () => {
+    const random = randomOf(5);
+    const tree = createTree<Item>();
+    const items: Item[] = [];
+    const ids: number[] = [];
+    for (let i = 0; i < 3 * OFFERS; i++) {
+      const item = anItem(i, random);
+      item.row.numbers.fill(10, 0, FREE + 4);
+      item.row.numbers[1] = 1 + (3 * OFFERS - i);
+      items.push(item);
+      ids.push(tree.put(item, item.row, i % 8));
+      const at = Math.floor(random() * items.length);
+      const left = { cpuMilli: 0, memoryMiB: 0, diskMiB: 0, gpus: 0 };
+      for (const [c, name] of (["cpuMilli", "memoryMiB", "diskMiB", "gpus"] as const).entries()) {
+        left[name] = aSize(random);
+        (items[at] as Item).row.numbers[FREE + c] = left[name];
+      }
+      tree.setLeft(ids[at] as number, left);
+      const request = aRequest(random);
+      request.numbers.fill(i % 2, FREE, FREE + 4);
+      expect(seqsOf(tree, request, 1), `search ${i}`).to.deep.equal(cheapest(items, request));
+    }
+  });
+
   it("finds an offer wherever what is left of it takes it", () => {
     const random = randomOf(4);
     const tree = createTree<Item>();
