@@ -20,7 +20,6 @@ export interface NextKeys {
 }
 
 const TRANSFER_GAS = 21_000n;
-const TRANSFER_MS = 60_000;
 
 /** Where the key that will replace the one in `file` waits. */
 export function nextKeyFile(file: string): string {
@@ -139,7 +138,7 @@ function replaceKey(file: string): string {
   return kept;
 }
 
-/** Leaves a trace in the log and nothing else when it fails: the coin can be moved by hand. */
+/** Leaves a trace in the log and nothing else when it fails: the coin can be moved by hand. The node does not wait for it. */
 async function moveCoin(from: LocalAccount, to: LocalAccount, { rpc }: ChainAccess, own: Context): Promise<void> {
   const { client } = rpc;
   try {
@@ -154,12 +153,11 @@ async function moveCoin(from: LocalAccount, to: LocalAccount, { rpc }: ChainAcce
     const fees = { maxFeePerGas, maxPriorityFeePerGas, gas: TRANSFER_GAS };
     const raw = await from.signTransaction({ chainId: rpc.chainId, to: to.address, value, nonce, ...fees });
     const hash = await client.sendRawTransaction({ serializedTransaction: raw });
-    await client.waitForTransactionReceipt({ hash, timeout: TRANSFER_MS });
-    own.log.info({ hash, coin: formatEther(value), to: to.address }, "coin moved to the new hot key");
+    own.log.info({ hash, coin: formatEther(value), to: to.address }, "coin sent to the new hot key");
   } catch (error) {
     own.signal.throwIfAborted();
     const reason = (error as Error).message;
-    own.log.warn({ reason, from: from.address, to: to.address }, "coin not moved to the new hot key");
+    own.log.warn({ reason, from: from.address, to: to.address }, "coin not sent to the new hot key");
   }
 }
 

@@ -52,7 +52,7 @@ describe("CDI files", () => {
 });
 
 describe("GPUs by CDI", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   const kind = `berth.test/t${randomBytes(4).toString("hex")}`;
   const file = join(CDI, `${kind.replace("/", "-")}.json`);
   // Like /dev/null, which is no GPU, but a device all the same.
