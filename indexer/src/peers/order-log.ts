@@ -1,3 +1,4 @@
+import { toJson } from "@berth/protocol";
 import type { Query } from "../store/database.ts";
 import { offers, requests } from "../store/orders.ts";
 import { selectRows } from "../store/rows.ts";
@@ -24,6 +25,12 @@ export type LoggedOrder = { seq: number } & (
       sources: readonly string[];
     }
 );
+
+/**
+ * Items of a page together, as JSON: orders grow after they were taken, and others read no page of more than 4 MiB. A single one
+ * always goes out.
+ */
+export const PAGE_BYTES = 2 * 1024 * 1024;
 
 /** Orders that others can still use and check: what expired, was matched or lost its node's key is left out. */
 export async function readOrders(
@@ -60,8 +67,18 @@ export async function readOrders(
       return { seq, kind: "request" as const, request, signature, payerSignature, operators, sources };
     }),
   ].sort((a, b) => a.seq - b.seq);
-  const items = found.slice(0, limit);
-  const more = found.length > limit;
+  const items = found.slice(0, Math.min(limit, fitting(found)));
+  const more = found.length > items.length;
   const next = more ? (items.at(-1)?.seq ?? after) : newest;
   return { log: top?.id ?? "", items, next, more };
+}
+
+/** How many of them, from the first, fit into a page. */
+function fitting(items: readonly LoggedOrder[]): number {
+  let bytes = 0;
+  const last = items.findIndex((item, i) => {
+    bytes += Buffer.byteLength(toJson(item)) + 1;
+    return bytes > PAGE_BYTES && i > 0;
+  });
+  return last === -1 ? items.length : last;
 }

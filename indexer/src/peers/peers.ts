@@ -77,8 +77,7 @@ export function startPeers(options: PeersOptions): Peers {
   const banned = createRemembered<true>(MAX_BANNED);
   const budget = createRateLimit(RATE);
   const loops = new Set<Promise<void>>();
-  const own = ownLog(db);
-  own.catch(() => {});
+  let own: string | undefined;
 
   function follow(url: string, from: PeerOrigin, namedBy?: string): void {
     const same = [...followed.values()].filter((peer) => peer.status.from === from);
@@ -97,11 +96,15 @@ export function startPeers(options: PeersOptions): Peers {
   async function run(peer: Followed): Promise<void> {
     const { url, status } = peer;
     const { end } = peer;
-    peer.cursor = await storedCursor(db, url);
-    status.after = peer.cursor.after;
+    let isStarted = false;
     for (let round = 0; !end.aborted; round++) {
       let more = false;
       try {
+        if (!isStarted) {
+          peer.cursor = await storedCursor(db, url);
+          status.after = peer.cursor.after;
+          isStarted = true;
+        }
         if (caughtUp()) more = await pull(peer);
         if (round % ROUNDS_PER_SEARCH === 0) await learn(peer);
         Object.assign(peer, { failures: 0 });
@@ -130,7 +133,8 @@ export function startPeers(options: PeersOptions): Peers {
       maxBytes: MAX_PAGE_BYTES,
       signal: peer.end,
     });
-    if ((answer as { log?: unknown } | null)?.log === (await own)) throw itself();
+    own ??= await ownLog(db);
+    if ((answer as { log?: unknown } | null)?.log === own) throw itself();
     status.answeredAtMs = Date.now();
     const optionsUntil = (untilMs: number): PullOptions => ({
       intake,

@@ -1,12 +1,16 @@
-import { addressSchema, bytesSchema, MarketError, offerSchema, parseWith, requestSchema } from "@berth/protocol";
+import { MarketError, offerSchema, parseWith, requestSchema } from "@berth/protocol";
 import { z } from "zod";
+import { operatorListSchema, signatureSchema } from "../book/order-json.ts";
 import { sourcesSchema } from "../http/routes/inputs.ts";
 import type { Intake } from "../intake/intake.ts";
+import { PAGE_BYTES } from "./order-log.ts";
 
-/** Orders of a page. One has at most 32 KiB, as over HTTP. */
+/** Orders of a page, which has `PAGE_BYTES` at most unless a single order is larger. */
 export const PAGE = 100;
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
-/** Orders of one page that nobody could have signed, after which it is not read on. */
+/** Bytes of items from which a page is full: it ended because the next order did not fit. */
+const FULL_PAGE_BYTES = PAGE_BYTES / 2;
+/** Orders of one page that are none, after which it is not read on. */
 const MAX_JUNK = 10;
 
 const number = z.int().min(0);
@@ -18,14 +22,14 @@ const pageSchema = z.object({
 });
 const numbered = z.object({ seq: number });
 const itemSchema = z.discriminatedUnion("kind", [
-  z.strictObject({ seq: number, kind: z.literal("offer"), offer: offerSchema, signature: bytesSchema }),
+  z.strictObject({ seq: number, kind: z.literal("offer"), offer: offerSchema, signature: signatureSchema }),
   z.strictObject({
     seq: number,
     kind: z.literal("request"),
     request: requestSchema,
-    signature: bytesSchema,
-    payerSignature: bytesSchema,
-    operators: z.array(addressSchema).min(1).max(500).nullable(),
+    signature: signatureSchema,
+    payerSignature: signatureSchema,
+    operators: operatorListSchema.nullable(),
     sources: sourcesSchema,
   }),
 ]);
@@ -46,12 +50,14 @@ export interface Pulled {
   waitingFor?: MarketError;
 }
 
-/** No order of these could have come from an indexer that checks what it takes. */
-const JUNK = new Set(["ORDER_INVALID", "BAD_SIGNATURE", "REQUEST_UNSOUND", "OPERATORS_MISMATCH"]);
+/** Whoever looks at such an order sees that it never was one: an indexer that checks what it takes does not send it. */
+const JUNK = new Set(["ORDER_INVALID", "REQUEST_UNSOUND", "OPERATORS_MISMATCH"]);
+/** Costs as much as junk, and says nothing against the peer: when it took the order, its key was another or its wallet said yes. */
+const DEAR = new Set([...JUNK, "BAD_SIGNATURE"]);
 /** This indexer cannot go on at the moment, whatever the order. */
 const STOP = new Set(["INDEXER_BEHIND", "RPC_UNAVAILABLE", "RATE_LIMITED", "INTAKE_BUSY"]);
-/** The chain may say so a few blocks later, where the peer is ahead. */
-const LATER = new Set(["NODE_UNKNOWN", "WRONG_EPOCH", "REQUEST_UNFUNDED"]);
+/** The chain may say so a few blocks later, where the peer is ahead; or its RPC could not say what a wallet thinks of an order. */
+const LATER = new Set(["NODE_UNKNOWN", "WRONG_EPOCH", "REQUEST_UNFUNDED", "RPC_ERROR"]);
 
 export interface PullOptions {
   intake: Pick<Intake, "takeOffer" | "takeRequest">;
@@ -59,7 +65,7 @@ export interface PullOptions {
   sender: string;
   /** Throws RATE_LIMITED when the peer has used up what it may send. */
   spend(): void;
-  /** Counts an order that was junk. */
+  /** Counts an order that was dear to check in vain. */
   punish(): void;
   /** Keeps an order that may be taken a little later. */
   setAside(item: unknown): void;
@@ -75,7 +81,7 @@ export async function takePage(answer: unknown, { log, after }: Cursor, options:
   if (page.log !== log && after > 0) return { cursor: { log: page.log, after: 0 }, more: false, taken: 0, refused: 0 };
   const pulled: Pulled = {
     cursor: { log: page.log, after },
-    more: page.more && page.items.length > 0,
+    more: page.more && isFull(page.items),
     taken: 0,
     refused: 0,
   };
@@ -92,13 +98,14 @@ export async function takePage(answer: unknown, { log, after }: Cursor, options:
     }
     if (refusal === undefined) pulled.taken += 1;
     else pulled.refused += 1;
-    if (refusal === undefined || !JUNK.has(refusal.code)) continue;
+    if (refusal === undefined || !DEAR.has(refusal.code)) continue;
     options.punish();
+    if (!JUNK.has(refusal.code)) continue;
     junk += 1;
     if (junk >= MAX_JUNK) break;
   }
   if (junk > 0 && 2 * junk >= Math.min(page.items.length, 2 * MAX_JUNK)) {
-    throw new MarketError("PEER_SENDS_JUNK", `It sent ${junk} orders that nobody signed.`, { cause: pulled });
+    throw new MarketError("PEER_SENDS_JUNK", `It sent ${junk} orders that are none.`, { cause: pulled });
   }
   if (page.next < pulled.cursor.after) throw badCursor(page.next, pulled.cursor.after);
   pulled.cursor.after = page.next;
@@ -111,6 +118,11 @@ export async function takeAside(item: unknown, options: PullOptions): Promise<Pi
   const isTooEarly = refusal !== undefined && (mustStop(refusal) || isForLater(refusal));
   if (isTooEarly) options.setAside(item);
   return { taken: Number(refusal === undefined), refused: Number(refusal !== undefined && !isTooEarly) };
+}
+
+/** Only a full page says that there is more: else a peer could say so for ever, one order at a time. */
+function isFull(items: readonly unknown[]): boolean {
+  return items.length >= PAGE || Buffer.byteLength(JSON.stringify(items)) >= FULL_PAGE_BYTES;
 }
 
 function mustStop({ code }: MarketError): boolean {

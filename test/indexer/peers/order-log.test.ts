@@ -1,11 +1,14 @@
+import { rm } from "node:fs/promises";
 import type { Hex } from "@berth/protocol";
 import { expect } from "chai";
-import { readOrders } from "../../../indexer/src/peers/order-log.ts";
+import { PAGE_BYTES, readOrders } from "../../../indexer/src/peers/order-log.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
 import { putRequest } from "../../../indexer/src/store/orders.ts";
+import { openPglite } from "../../../indexer/src/store/pglite-database.ts";
 import { openPostgres } from "../../../indexer/src/store/postgres-database.ts";
 import { eventually } from "../../support/eventually.ts";
+import { newDataFolder } from "../support/data-folder.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres.ts";
 import { log } from "../support/running-indexer.ts";
 
@@ -47,6 +50,38 @@ describe("readOrders", () => {
   function read() {
     return readOrders(db.query, { after: 0, limit: 10, now: 0 });
   }
+});
+
+describe("a page of orders", () => {
+  let folder: string;
+  let db: Database;
+  before(async () => {
+    folder = await newDataFolder();
+    db = await openPglite(folder);
+    await migrate(db);
+  });
+  after(async () => {
+    await db?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it("ends before it is too large for others to read, goes on behind that, and is never empty", async () => {
+    const sizes = [0.9, 0.9, 0.8, 0.1, 3, 0.1].map((pages) => Math.floor(pages * PAGE_BYTES));
+    const numbers: number[] = [];
+    for (const [i, size] of sizes.entries()) {
+      // Whatever they are: these grew in a place that nothing bounds.
+      numbers.push(await putRequest(db.query, { ...request(String(i)), sources: [" ".repeat(size)] }));
+    }
+    const seen: number[][] = [];
+    for (let [after, more] = [0, true]; more; ) {
+      const page = await readOrders(db.query, { after, limit: 100, now: 0 });
+      seen.push(page.items.map(({ seq }) => seq));
+      expect(page.next).to.equal(page.items.at(-1)?.seq);
+      [after, more] = [page.next, page.more];
+    }
+    const [a, b, c, d, e, f] = numbers;
+    expect(seen).to.deep.equal([[a], [b], [c, d], [e], [f]]);
+  });
 });
 
 function request(digit: string) {

@@ -1,15 +1,17 @@
 import { MarketError, orderToJson } from "@berth/protocol";
 import { expect } from "chai";
+import { PAGE_BYTES } from "../../../indexer/src/peers/order-log.ts";
 import { MAX_PAGE_BYTES, PAGE, type PullOptions, takeAside, takePage } from "../../../indexer/src/peers/pull.ts";
 import { anOffer } from "../../support/orders.ts";
 
 const START = { log: "a", after: 0 };
+const FULL = Array.from({ length: PAGE }, (_, i) => i + 1);
 
 describe("takePage", () => {
   it("takes what comes after the last number and says where it is", async () => {
     const { options, taken } = desk();
-    const pulled = await takePage(page([3, 4], { next: 9, more: true }), { log: "a", after: 2 }, options);
-    expect(pulled).to.deep.equal({ cursor: { log: "a", after: 9 }, more: true, taken: 2, refused: 0 });
+    const pulled = await takePage(page([3, 4], { next: 9 }), { log: "a", after: 2 }, options);
+    expect(pulled).to.deep.equal({ cursor: { log: "a", after: 9 }, more: false, taken: 2, refused: 0 });
     expect(taken).to.deep.equal([3, 4]);
   });
 
@@ -20,8 +22,18 @@ describe("takePage", () => {
     expect(taken).to.deep.equal([]);
   });
 
-  it("asks no empty page for more", async () => {
-    expect((await takePage(page([], { next: 7, more: true }), START, desk().options)).more).to.equal(false);
+  it("asks at once for more only after a page that is full, in orders or in bytes", async () => {
+    const moreAfter = async (answer: unknown) => (await takePage(answer, START, desk().options)).more;
+    expect(await moreAfter(page([], { next: 7, more: true }))).to.equal(false);
+    expect(await moreAfter(page([1], { more: true }))).to.equal(false);
+    expect(await moreAfter(page(FULL.slice(1), { more: true }))).to.equal(false);
+    expect(await moreAfter(page(FULL, { more: true }))).to.equal(true);
+    expect(await moreAfter(page(FULL))).to.equal(false);
+    const [good, large] = [
+      page([1, 2, 3], { more: true }),
+      { seq: 4, kind: "offer", padding: " ".repeat(PAGE_BYTES / 2) },
+    ];
+    expect(await moreAfter({ ...good, items: [...good.items, large], next: 4 })).to.equal(true);
   });
 
   for (const [what, answer] of Object.entries({
@@ -62,27 +74,40 @@ describe("takePage", () => {
   });
 
   it("goes on past what may be taken later, and keeps that", async () => {
-    const { options, aside } = desk({ 1: "NODE_UNKNOWN", 2: "REQUEST_UNFUNDED" });
-    expect(await takePage(page([1, 2, 3]), START, options)).to.deep.include({ taken: 1, refused: 0 });
-    expect(aside.map(({ seq }) => seq)).to.deep.equal([1, 2]);
+    const { options, aside } = desk({ 1: "NODE_UNKNOWN", 2: "REQUEST_UNFUNDED", 4: "RPC_ERROR" });
+    expect(await takePage(page([1, 2, 3, 4]), START, options)).to.deep.include({ taken: 1, refused: 0 });
+    expect(aside.map(({ seq }) => seq)).to.deep.equal([1, 2, 4]);
     const again = desk({ 1: "NODE_UNKNOWN" });
     expect(await takeAside(aside[0], again.options)).to.deep.equal({ taken: 0, refused: 0 });
     expect(await takeAside(aside[1], again.options)).to.deep.equal({ taken: 1, refused: 0 });
     expect(again.aside.map(({ seq }) => seq)).to.deep.equal([1]);
   });
 
-  it("bears an order that nobody signed among good ones, at its price, and not a page of them", async () => {
-    const one = desk({ 2: "BAD_SIGNATURE" });
+  it("bears an order that is none among good ones, at its price, and not a page of them", async () => {
+    const one = desk({ 2: "REQUEST_UNSOUND" });
     expect(await takePage(page([1, 2, 3, 4]), START, one.options)).to.deep.include({ taken: 3, refused: 1 });
     expect(one.punished()).to.equal(1);
-    const numbers = Array.from({ length: PAGE }, (_, i) => i + 1);
-    const all = desk(Object.fromEntries(numbers.map((seq) => [seq, "BAD_SIGNATURE"])));
-    expect(await failureOf(takePage(page(numbers), START, all.options))).to.include({ code: "PEER_SENDS_JUNK" });
+    const all = desk(Object.fromEntries(FULL.map((seq) => [seq, "REQUEST_UNSOUND"])));
+    expect(await failureOf(takePage(page(FULL), START, all.options))).to.include({ code: "PEER_SENDS_JUNK" });
     expect([all.punished(), all.taken.length]).to.deep.equal([10, 10]);
   });
 
-  it("reads a page of the largest orders that an indexer takes", () => {
-    expect(PAGE * 32 * 1024).to.be.lessThan(MAX_PAGE_BYTES);
+  it("lets a page of bad signatures cost the peer as much, and convicts nobody: they may have been good when it took them", async () => {
+    const all = desk(Object.fromEntries(FULL.map((seq) => [seq, "BAD_SIGNATURE"])));
+    expect(await takePage(page(FULL), START, all.options)).to.deep.include({ taken: 0, refused: PAGE });
+    expect(all.punished()).to.equal(PAGE);
+  });
+
+  it("sees without checking it that no order has a signature that is too large for the chain", async () => {
+    const { options, taken } = desk();
+    const answer = page([1, 2, 3, 4]);
+    Object.assign(answer.items[1] as object, { signature: `0x${"12".repeat(2049)}` });
+    expect(await takePage(answer, START, options)).to.deep.include({ taken: 3, refused: 1 });
+    expect(taken).to.deep.equal([1, 3, 4]);
+  });
+
+  it("reads the largest page that an indexer gives", () => {
+    expect(PAGE_BYTES).to.be.lessThan(MAX_PAGE_BYTES / 2 + 1);
   });
 });
 
