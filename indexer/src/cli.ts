@@ -29,6 +29,7 @@ program
   .option("--matcher-key-file <file>", "private key of the account that sends matches (BERTH_MATCHER_KEY_FILE)")
   .option("--tip-worth <token=wei...>", "wei of gas that one token unit of a tip pays for (BERTH_TIP_WORTH)")
   .option("--given-gas <wei>", "gas a day for matches that their tips do not pay for (BERTH_GIVEN_GAS; one coin)")
+  .option("--lost-gas <wei>", "gas a day for matches that fail on chain (BERTH_LOST_GAS; a tenth of a coin)")
   .option("--daily-gas <wei>", "gas a day in all; what would exceed it waits (BERTH_DAILY_GAS; no limit)")
   .option("--confirmations <blocks>", "blocks on top of a block before it is indexed (BERTH_CONFIRMATIONS)")
   .option("--finality <blocks>", "blocks on top of a match before it is final (BERTH_FINALITY)")

@@ -62,6 +62,7 @@ const settingsSchema = z.strictObject({
   matcherKeyFile: z.string().min(1).optional(),
   tipWorth: z.array(z.string().min(1)),
   givenGas: wei.optional(),
+  lostGas: wei.optional(),
   dailyGas: wei.optional(),
   confirmations: z.coerce.number().int().min(0).max(10_000),
   finality: z.coerce.number().int().min(0).max(10_000),
@@ -87,6 +88,7 @@ export interface Flags {
   matcherKeyFile?: string;
   tipWorth?: string[];
   givenGas?: string;
+  lostGas?: string;
   dailyGas?: string;
   confirmations?: string;
   finality?: string;
@@ -114,6 +116,7 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
       matcherKeyFile: flags.matcherKeyFile ?? env["BERTH_MATCHER_KEY_FILE"],
       tipWorth: flags.tipWorth ?? env["BERTH_TIP_WORTH"]?.split(",") ?? [],
       givenGas: flags.givenGas ?? env["BERTH_GIVEN_GAS"],
+      lostGas: flags.lostGas ?? env["BERTH_LOST_GAS"],
       dailyGas: flags.dailyGas ?? env["BERTH_DAILY_GAS"],
       confirmations: flags.confirmations ?? env["BERTH_CONFIRMATIONS"] ?? 0,
       finality: flags.finality ?? env["BERTH_FINALITY"] ?? 5,
@@ -148,6 +151,7 @@ export async function readConfig(flags: Flags, env: NodeJS.ProcessEnv): Promise<
     gasPolicy: {
       tipWorthX18: parseTipWorth(settings.tipWorth),
       givenPerDay: settings.givenGas ?? DEFAULT_GAS_POLICY.givenPerDay,
+      lostPerDay: settings.lostGas ?? DEFAULT_GAS_POLICY.lostPerDay,
       mostPerDay: settings.dailyGas,
     },
     confirmations: settings.confirmations,

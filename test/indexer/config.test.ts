@@ -43,10 +43,10 @@ describe("readConfig", () => {
       (await readConfig({ deployment, rpc: ["http://127.0.0.1:1"], ...flags }, env)).gasPolicy;
     expect(await said({})).to.deep.equal({ ...DEFAULT_GAS_POLICY, mostPerDay: undefined });
     const tipWorthX18 = new Map([[token, 5n * 10n ** 17n]]);
-    const env = { BERTH_TIP_WORTH: `${token}=0.5`, BERTH_GIVEN_GAS: "7", BERTH_DAILY_GAS: "8" };
-    expect(await said({}, env)).to.deep.equal({ tipWorthX18, givenPerDay: 7n, mostPerDay: 8n });
-    expect(await said({ givenGas: "0" }, env)).to.include({ givenPerDay: 0n });
-    for (const wrong of [{ givenGas: "1e18" }, { dailyGas: "-1" }, { tipWorth: ["0x12=1"] }]) {
+    const env = { BERTH_TIP_WORTH: `${token}=0.5`, BERTH_GIVEN_GAS: "7", BERTH_LOST_GAS: "9", BERTH_DAILY_GAS: "8" };
+    expect(await said({}, env)).to.deep.equal({ tipWorthX18, givenPerDay: 7n, lostPerDay: 9n, mostPerDay: 8n });
+    expect(await said({ givenGas: "0", lostGas: "1" }, env)).to.include({ givenPerDay: 0n, lostPerDay: 1n });
+    for (const wrong of [{ givenGas: "1e18" }, { lostGas: "-1" }, { dailyGas: "-1" }, { tipWorth: ["0x12=1"] }]) {
       const error = await said(wrong).then(
         () => undefined,
         (thrown: unknown) => thrown,

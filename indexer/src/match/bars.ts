@@ -10,7 +10,7 @@ export type Bar =
 
 /** Refusals that no other offer would change. */
 const REQUEST_FAULTS =
-  /\b(BadRequestSignature|BadPayerSignature|RequestExpired|BadRequest|BalanceTooLow|PriceAboveCap|NotMatcher|WrongState|WrongOfferCount|OperatorTwice|NewJobsPaused)\b/;
+  /\b(BadRequestSignature|BadPayerSignature|RequestExpired|BadRequest|BalanceTooLow|PriceAboveCap|NotMatcher|WrongState|WrongOfferCount|OperatorTwice|NewJobsPaused|MatchTooLarge)\b/;
 
 /** Decides from the contract's words whether the request or some of the offers are to blame; in doubt, all offers. */
 export function barAfter(error: ErrorJson, book: BookView, request: Request, offers: readonly BookOffer[]): Bar {
@@ -32,9 +32,11 @@ export function barsRequest(bars: readonly Bar[], book: BookView, request: Reque
 
 /** Has nothing changed of what stands behind this offer? */
 export function barsOffer(bars: readonly Bar[], book: BookView, request: Request, offer: BookOffer): boolean {
-  return bars.some(
-    (bar) => bar.kind === "offers" && bar.standings[offer.offerHash] === standingOfOffer(book, request, offer),
-  );
+  return bars.some((bar) => {
+    const barred = bar.kind === "offers" ? bar.standings[offer.offerHash] : undefined;
+    // Most offers are not named; what stands behind one is dear to tell.
+    return barred !== undefined && barred === standingOfOffer(book, request, offer);
+  });
 }
 
 function standingOfRequest(book: BookView, { requester, payer, token }: Request): string {

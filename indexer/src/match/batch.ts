@@ -30,6 +30,26 @@ const ITEM_FAILED = toEventSelector("ItemFailed(uint256,bytes)");
 /** An item's arguments in a batch: where they begin, how long they are, and the end of the last word. */
 const ITEM_BYTES = 96;
 
+/** The most gas that any transaction may have on chains with the Fusaka rules (EIP-7825), whatever their blocks hold. */
+const MAX_TRANSACTION_GAS = 2n ** 24n;
+
+/** The most that a match may take to be sent at all: beyond half of a block no miner hurries to take it. */
+export function itemLimits(blockGas: bigint, bytes: number): BatchLimits {
+  const half = blockGas / 2n;
+  return { gas: half < MAX_TRANSACTION_GAS ? half : MAX_TRANSACTION_GAS, bytes };
+}
+
+/** Why no transaction can hold an item; undefined when one can. `gas`: as it was seen to succeed, before it was tried 0. */
+export function tooLarge({ callData, gas }: BatchItem, limits: BatchLimits): MarketError | undefined {
+  const bytes = bytesOf(callData);
+  const gasNeeded = (gas * 6n) / 5n;
+  if (bytes <= limits.bytes && gasNeeded <= limits.gas) return undefined;
+  const values = `bytes: ${bytes}, mostBytes: ${limits.bytes}, gas: ${gasNeeded}, mostGas: ${limits.gas}`;
+  return new MarketError("MATCH_TOO_LARGE", `The match fits into no transaction: MatchTooLarge(${values}).`, {
+    hint: "Ask for fewer replicas, or sign with a key or a wallet that needs less.",
+  });
+}
+
 /** Gas to allow for a match that was seen to succeed with `gas`: what it meets on chain may be a little dearer. */
 export function gasToAllow(gas: bigint): bigint {
   return (gas * 125n) / 100n;
@@ -37,20 +57,23 @@ export function gasToAllow(gas: bigint): bigint {
 
 /**
  * Cuts `items` into transactions within `limits`, in their order. In each, the one that needs most gas comes last: the market
- * wants the gas of the largest to be left before every item, and so this is never more than what they need together.
+ * wants the gas of the largest to be left before every item, and so this is never more than what they need together. An item
+ * beyond the limits goes by itself.
  */
 export function planBatches<T extends BatchItem>(
   items: readonly T[],
   limits: BatchLimits,
   mustGoAlone: (item: T) => boolean,
 ): T[][] {
-  const alone = items.filter(mustGoAlone).map((item) => [item]);
+  const fits = (item: T) => gasToAllow(item.gas) <= limits.gas && sizeInBatch(item) <= limits.bytes;
+  const isAlone = (item: T) => mustGoAlone(item) || !fits(item);
+  const alone = items.filter(isAlone).map((item) => [item]);
   const batches: T[][] = [];
   let room: BatchLimits = { gas: 0n, bytes: 0 };
   for (const item of items) {
-    if (mustGoAlone(item)) continue;
+    if (isAlone(item)) continue;
     const gas = gasToAllow(item.gas);
-    const bytes = item.callData.length / 2 + ITEM_BYTES;
+    const bytes = sizeInBatch(item);
     if (batches.length === 0 || gas > room.gas || bytes > room.bytes) {
       batches.push([]);
       room = limits;
@@ -59,6 +82,14 @@ export function planBatches<T extends BatchItem>(
     room = { gas: room.gas - gas, bytes: room.bytes - bytes };
   }
   return [...batches.map((batch) => batch.toSorted((a, b) => Number(a.gas - b.gas))), ...alone];
+}
+
+function bytesOf(data: Hex): number {
+  return (data.length - 2) / 2;
+}
+
+function sizeInBatch({ callData }: BatchItem): number {
+  return bytesOf(callData) + ITEM_BYTES;
 }
 
 /** The one call that makes all these matches; of a single one `matchJob`, which is cheaper. */

@@ -6,12 +6,18 @@ export interface GasPolicy {
   tipWorthX18: ReadonlyMap<Address, bigint>;
   /** Per UTC day, for what tips do not pay: matches with a small tip or none, and matches that fail on chain. */
   givenPerDay: bigint;
+  /** Per UTC day, beyond that, for matches whose tips would have paid, had they not failed on chain; then nothing is sent. */
+  lostPerDay?: bigint | undefined;
   /** Per UTC day in all; what would exceed it waits. */
   mostPerDay?: bigint | undefined;
 }
 
 /** One coin a day is given away, so that a market works before anybody has set a price on anything. */
-export const DEFAULT_GAS_POLICY: GasPolicy = { tipWorthX18: new Map(), givenPerDay: 10n ** 18n };
+export const DEFAULT_GAS_POLICY: GasPolicy & { lostPerDay: bigint } = {
+  tipWorthX18: new Map(),
+  givenPerDay: 10n ** 18n,
+  lostPerDay: 10n ** 17n,
+};
 
 const ONE_X18 = 10n ** 18n;
 
@@ -26,9 +32,17 @@ export interface Costed {
   worth: bigint;
 }
 
-/** In their order, those that their tips pay for or for which enough of `given` is left; the others are `short`. */
-export function affordable<T extends Costed>(items: readonly T[], given: bigint): { paid: T[]; short: T[] } {
-  let left = given;
+/**
+ * In their order, those that their tips pay for or for which enough of the day's gift is left; the others are `short`. `given`:
+ * wei of gas of today that no tip paid for. Where that is all that may be given and lost, so much has failed that nothing is sent.
+ */
+export function affordable<T extends Costed>(
+  items: readonly T[],
+  { givenPerDay, lostPerDay = DEFAULT_GAS_POLICY.lostPerDay }: GasPolicy,
+  given: bigint,
+): { paid: T[]; short: T[]; isDayOver: boolean } {
+  if (given > 0n && given >= givenPerDay + lostPerDay) return { paid: [], short: [...items], isDayOver: true };
+  let left = givenPerDay > given ? givenPerDay - given : 0n;
   const paid: T[] = [];
   const short: T[] = [];
   for (const item of items) {
@@ -40,7 +54,7 @@ export function affordable<T extends Costed>(items: readonly T[], given: bigint)
     left -= missing;
     paid.push(item);
   }
-  return { paid, short };
+  return { paid, short, isDayOver: false };
 }
 
 /** Reads `TOKEN=WEI`, the worth of one token unit with at most 18 decimals. Throws CONFIG_INVALID. */

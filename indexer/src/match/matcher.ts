@@ -25,13 +25,14 @@ import type { Round } from "../fairness/snapshot.ts";
 import { createSnapshots } from "../fairness/snapshots.ts";
 import type { Database } from "../store/database.ts";
 import { type Bar, barAfter } from "./bars.ts";
-import { type BatchLimits, callOf, failuresOf, gasToAllow, planBatches, wordsOf } from "./batch.ts";
+import { type BatchLimits, callOf, failuresOf, gasToAllow, itemLimits, planBatches, wordsOf } from "./batch.ts";
 import { createEngine } from "./engine.ts";
 import { affordable, type Costed, type GasPolicy, worthOfTip } from "./gas-policy.ts";
 import type { Match } from "./match.ts";
 import { createRefusals, REFUSAL_MS } from "./refusals.ts";
 import { type Refused, type Rehearsed, rehearse, rehearseBatch, type Stage } from "./rehearsal.ts";
 import {
+  DAY_MS,
   endBatch,
   givenToday,
   loadBatches,
@@ -112,6 +113,8 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
   /** Over on chain, and still under way here until the book has their block: else they would be decided twice. */
   let ended: OutboxEntry[] = [];
   let trouble: ErrorJson | null = null;
+  /** The day of the last warning that the day's gas is lost. */
+  let warnedOn = -1;
   let rung = Promise.withResolvers<void>();
   const wake = () => rung.resolve();
 
@@ -120,6 +123,7 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     ended.push(entry);
     wake();
   });
+  outbox.done.catch(() => {}); // seen by whoever waits for `done`, or cannot start
   await resume();
   const done = Promise.all([run(), outbox.done]).then(() => undefined);
   const status = () => ({ ...outbox.status(), lastError: outbox.status().lastError ?? trouble });
@@ -179,7 +183,8 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     if (matches.length > MAX_ROUND) wake();
     const decided = matches.slice(0, MAX_ROUND);
     const root = await publish(decided, at);
-    const { ready, refused } = await rehearse(decided, stage);
+    const limits = await sizeLimits();
+    const { ready, refused } = await rehearse(decided, stage, limits.item);
     if (refused.length > 0) await refuse(refused);
     const { paid, short } = await costed(ready);
     for (const { match, mostCost, worth } of short) {
@@ -187,9 +192,8 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
       const figures = { job: match.order.jobId, mostCost: String(mostCost), tipWorth: String(worth) };
       log.info(figures, "match waits until its gas is paid for");
     }
-    const limits = await batchLimits();
     const alone = ({ match }: Payable) => refusals.mustGoAlone(match.order.jobId);
-    for (const batch of planBatches(paid, limits, alone)) await send(batch, root);
+    for (const batch of planBatches(paid, limits.batch, alone)) await send(batch, root);
   }
 
   /** Keeps what the decision saw; its root goes out with every match that comes of it. */
@@ -242,14 +246,31 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
       mostCost: gasToAllow(item.gas) * price,
       worth: worthOfTip(policy, item.match.order.request),
     }));
-    const given = await givenToday(db.query, Date.now());
-    return affordable(payable, policy.givenPerDay > given ? policy.givenPerDay - given : 0n);
+    const nowMs = Date.now();
+    const given = await givenToday(db.query, nowMs);
+    const { paid, short, isDayOver } = affordable(payable, policy, given);
+    if (isDayOver) warnOfLoss(given, nowMs);
+    return { paid, short };
   }
 
-  async function batchLimits(): Promise<BatchLimits> {
+  /** Once a day. */
+  function warnOfLoss(given: bigint, nowMs: number): void {
+    const day = Math.floor(nowMs / DAY_MS);
+    if (day === warnedOn) return;
+    warnedOn = day;
+    const figures = { given: String(given), givenPerDay: String(policy.givenPerDay) };
+    log.warn(
+      figures,
+      "nothing is matched for the rest of this day (UTC): more gas was lost to matches that failed than --lost-gas allows",
+    );
+  }
+
+  async function sizeLimits(): Promise<{ batch: BatchLimits; item: BatchLimits }> {
     const block = await stage.rpc.request("eth_getBlockByNumber", ["latest", false], { signal });
-    const share = BigInt((block as { gasLimit: Hex }).gasLimit) / BLOCK_SHARE;
-    return { gas: share < MAX_BATCH_GAS ? share : MAX_BATCH_GAS, bytes: MAX_BATCH_BYTES };
+    const blockGas = BigInt((block as { gasLimit: Hex }).gasLimit);
+    const share = blockGas / BLOCK_SHARE;
+    const gas = share < MAX_BATCH_GAS ? share : MAX_BATCH_GAS;
+    return { batch: { gas, bytes: MAX_BATCH_BYTES }, item: itemLimits(blockGas, MAX_BATCH_BYTES) };
   }
 
   async function send(planned: readonly Payable[], root: Hex | undefined): Promise<void> {

@@ -2,7 +2,7 @@ import { type Rpc, toMarketError } from "@berth/chain";
 import { type Address, type ErrorJson, errorToJson, type Hex, jobMarketAbi, operatorTree } from "@berth/protocol";
 import { type Abi, encodeFunctionData } from "viem";
 import type { BookOffer } from "../book/book.ts";
-import { type BatchItem, callOf, doneOf } from "./batch.ts";
+import { type BatchItem, type BatchLimits, callOf, doneOf, tooLarge } from "./batch.ts";
 import type { Match } from "./match.ts";
 
 /** Where matches are tried without being sent. */
@@ -27,31 +27,64 @@ export interface Refused {
   error: ErrorJson;
 }
 
-/** Tries each match alone, all in one round trip. Throws when the RPC says nothing about one of them. */
+/** Servers take bodies of a few MiB: so many bytes of calls are asked about at a time. */
+const MAX_ASKED_BYTES = 1024 * 1024;
+
+/**
+ * Tries each match alone, in few round trips. One beyond `limits` is refused, for its bytes without being tried. Throws when the
+ * RPC says nothing about one of them.
+ */
 export async function rehearse(
   matches: readonly Match[],
   stage: Stage,
+  limits: BatchLimits,
 ): Promise<{ ready: Rehearsed[]; refused: Refused[] }> {
   const { rpc, market, from, abi, signal } = stage;
-  const items = matches.map((match) => ({ match, callData: callDataOf(match) }));
-  const calls = items.map(({ callData }) => ({
-    method: "eth_estimateGas",
-    params: [{ from, to: market, data: callData }, "latest"],
-  }));
-  const outcomes = await rpc.requestMany(calls, { signal });
   const ready: Rehearsed[] = [];
   const refused: Refused[] = [];
-  for (const [i, item] of items.entries()) {
-    const outcome = outcomes[i];
-    if (outcome !== undefined && "result" in outcome) {
-      ready.push({ ...item, gas: BigInt(outcome.result as Hex) });
-      continue;
+  const items: Pick<Rehearsed, "match" | "callData">[] = [];
+  for (const match of matches) {
+    const item = { match, callData: callDataOf(match) };
+    const error = tooLarge({ ...item, gas: 0n }, limits);
+    if (error === undefined) items.push(item);
+    else refused.push({ ...item, error: errorToJson(error) });
+  }
+  for (const chunk of chunksOf(items)) {
+    const calls = chunk.map(({ callData }) => ({
+      method: "eth_estimateGas",
+      params: [{ from, to: market, data: callData }, "latest"],
+    }));
+    const outcomes = await rpc.requestMany(calls, { signal });
+    for (const [i, item] of chunk.entries()) {
+      const outcome = outcomes[i];
+      if (outcome !== undefined && "result" in outcome) {
+        const tried = { ...item, gas: BigInt(outcome.result as Hex) };
+        const error = tooLarge(tried, limits);
+        if (error === undefined) ready.push(tried);
+        else refused.push({ ...item, error: errorToJson(error) });
+        continue;
+      }
+      const error = toMarketError(outcome?.error, { abi, action: `match:${item.match.order.jobId}` });
+      if (error.code !== "REVERTED") throw error;
+      refused.push({ ...item, error: errorToJson(error) });
     }
-    const error = toMarketError(outcome?.error, { abi, action: `match:${item.match.order.jobId}` });
-    if (error.code !== "REVERTED") throw error;
-    refused.push({ ...item, error: errorToJson(error) });
   }
   return { ready, refused };
+}
+
+/** In their order, together as many as the RPC is asked about at a time. */
+function chunksOf<T extends { callData: Hex }>(items: readonly T[]): T[][] {
+  const chunks: T[][] = [];
+  let room = 0;
+  for (const item of items) {
+    if (item.callData.length > room) {
+      chunks.push([]);
+      room = MAX_ASKED_BYTES;
+    }
+    chunks.at(-1)?.push(item);
+    room -= item.callData.length;
+  }
+  return chunks;
 }
 
 /** Tries a batch as a whole: which of its items succeed in it. None when it fails altogether. */
@@ -77,7 +110,7 @@ function callDataOf({ order, offers }: Match): Hex {
     args: [
       request,
       signature,
-      payerSignature,
+      request.payer === request.requester ? "0x" : payerSignature, // not looked at, so it could be anything
       offers.map(({ offer }) => offer),
       offers.map((offer) => offer.signature),
       proofsOf(order.operators, offers),

@@ -5,8 +5,9 @@ import type { Database, Query } from "../store/database.ts";
 import { type BatchRow, batches, type TryRow, tries } from "../store/orders.ts";
 import { selectRows, upsertRows } from "../store/rows.ts";
 import type { Bar } from "./bars.ts";
+import { REFUSAL_MS } from "./refusals.ts";
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 
 /** One match as it is to be noted. */
 export interface NewTry {
@@ -41,7 +42,10 @@ export async function recordBatch(
   });
 }
 
-/** Notes matches that were refused when they were tried, before anything was sent. */
+/**
+ * Notes matches that were refused when they were tried, before anything was sent: without their calls, and in place of those of
+ * the same jobs that no longer count.
+ */
 export async function recordRefused(
   { transaction }: Database,
   refused: readonly (NewTry & { error: ErrorJson; bar: Bar })[],
@@ -51,11 +55,18 @@ export async function recordRefused(
     const attempts = await nextAttempts(query, refused);
     const rows = refused.map((one) => ({
       ...toRow(one, { attempts, outboxKey: `unsent:${one.jobId}`, item: 0, atMs }),
+      callData: "0x" as Hex,
       state: "failed",
       error: one.error,
       bar: one.bar,
     }));
     await upsertRows(query, tries, rows);
+    await query(
+      `DELETE FROM tries t USING json_to_recordset($1::json) AS n(job text, attempt bigint)
+       WHERE t.job_id = unhex(n.job) AND t.attempt < n.attempt AND t.outbox_key LIKE 'unsent:%'
+         AND t.state = 'failed' AND t.at_ms <= $2::bigint`,
+      [toJson(rows.map(({ jobId, attempt }) => ({ job: jobId, attempt }))), String(atMs - REFUSAL_MS)],
+    );
   });
 }
 

@@ -1,6 +1,6 @@
 import type { ErrorJson } from "@berth/protocol";
 import { expect } from "chai";
-import type { BookOffer } from "../../../indexer/src/book/book.ts";
+import type { BookOffer, BookView } from "../../../indexer/src/book/book.ts";
 import { barAfter, barsOffer, barsRequest } from "../../../indexer/src/match/bars.ts";
 import { anOffer } from "../../support/orders.ts";
 import { aBook, address, anOrder, TOKEN } from "../support/books.ts";
@@ -17,6 +17,13 @@ describe("barAfter", () => {
     expect(barsRequest([bar], book, request)).to.equal(true);
     book.setPaused(false);
     expect(barsRequest([bar], book, request)).to.equal(false);
+  });
+
+  it("blames the request for a match that fits into no transaction", () => {
+    const book = aBook();
+    const bar = barAfter(refusal("MatchTooLarge(bytes: 2, mostBytes: 1)"), book, request, offers);
+    expect(bar.kind).to.equal("request");
+    expect(barsRequest([bar], book, request)).to.equal(true);
   });
 
   const named = address(1).toUpperCase().replace("X", "x");
@@ -47,6 +54,25 @@ describe("barAfter", () => {
     const book = aBook();
     const bar = barAfter(refusal("GasTooLow(needed: 1)"), book, request, offers);
     expect(offers.map((offer) => barsOffer([bar], book, request, offer))).to.deep.equal([true, true]);
+  });
+});
+
+describe("barsOffer", () => {
+  it("looks up what stands behind an offer only where a refusal named it", () => {
+    const book = aBook();
+    const [named, other] = [0, 1].map(offerOf) as [BookOffer, BookOffer];
+    const bar = barAfter(refusal("GasTooLow(needed: 1)"), book, request, [named]);
+    let looks = 0;
+    const watched: BookView = {
+      ...book,
+      paused: false,
+      node(operator, index) {
+        looks += 1;
+        return book.node(operator, index);
+      },
+    };
+    expect([barsOffer([bar, bar], watched, request, other), looks]).to.deep.equal([false, 0]);
+    expect([barsOffer([bar, bar], watched, request, named), looks]).to.deep.equal([true, 1]);
   });
 });
 

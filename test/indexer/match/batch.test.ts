@@ -1,7 +1,15 @@
 import { type Hex, jobMarketAbi } from "@berth/protocol";
 import { expect } from "chai";
 import { decodeFunctionData, encodeErrorResult, encodeEventTopics, encodeFunctionResult, size, slice } from "viem";
-import { callOf, failuresOf, planBatches, requireUseful, wordsOf } from "../../../indexer/src/match/batch.ts";
+import {
+  callOf,
+  failuresOf,
+  itemLimits,
+  planBatches,
+  requireUseful,
+  tooLarge,
+  wordsOf,
+} from "../../../indexer/src/match/batch.ts";
 
 const MARKET = "0x00000000000000000000000000000000000000aa";
 const OPERATOR = "0x00000000000000000000000000000000000000bb";
@@ -25,7 +33,32 @@ describe("planBatches", () => {
 
   it("gives a transaction of its own to what is too large for any, and to what must go alone", () => {
     const [huge, small, shy] = [item(5_000_000n), item(1n), item(2n)];
-    expect(planBatches([huge, shy, small], ROOM, (one) => one === shy)).to.deep.equal([[huge], [small], [shy]]);
+    expect(planBatches([huge, shy, small], ROOM, (one) => one === shy)).to.deep.equal([[small], [huge], [shy]]);
+  });
+
+  it("puts nothing beside what has too many bytes for any, wherever it stands", () => {
+    const [large, last] = [item(1n, 1000), item(2n)];
+    const limits = { ...ROOM, bytes: 1000 };
+    const alone = [[last], [large]];
+    expect(planBatches([large, last], limits, never)).to.deep.equal(alone);
+    expect(planBatches([last, large], limits, never)).to.deep.equal(alone);
+  });
+});
+
+describe("tooLarge", () => {
+  it("is what has more bytes than a batch, or needs more than half of a block with a fifth more gas", () => {
+    const limits = itemLimits(1_200_000n, 100);
+    expect(tooLarge(item(500_000n, 100), limits)).to.equal(undefined);
+    expect(tooLarge(item(500_001n, 100), limits)).to.include({
+      code: "MATCH_TOO_LARGE",
+      message:
+        "The match fits into no transaction: MatchTooLarge(bytes: 100, mostBytes: 100, gas: 600001, mostGas: 600000).",
+    });
+    expect(tooLarge(item(1n, 101), limits)).to.include({ code: "MATCH_TOO_LARGE" });
+  });
+
+  it("is what no transaction may need, though half of a block had the gas", () => {
+    expect(itemLimits(100_000_000n, 100).gas).to.equal(16_777_216n);
   });
 });
 

@@ -1,7 +1,13 @@
 import { rm } from "node:fs/promises";
 import type { Address, Hex } from "@berth/protocol";
 import { expect } from "chai";
-import { affordable, DEFAULT_GAS_POLICY, parseTipWorth, worthOfTip } from "../../../indexer/src/match/gas-policy.ts";
+import {
+  affordable,
+  DEFAULT_GAS_POLICY,
+  type GasPolicy,
+  parseTipWorth,
+  worthOfTip,
+} from "../../../indexer/src/match/gas-policy.ts";
 import { endBatch, givenToday, recordBatch } from "../../../indexer/src/match/tries.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
@@ -35,12 +41,31 @@ describe("affordable", () => {
 
   it("lets through what its tip pays for, though nothing is given", () => {
     const [paid, short] = [item(10n, 10n), item(10n, 9n)];
-    expect(affordable([short, paid], 0n)).to.deep.equal({ paid: [paid], short: [short] });
+    const none = { ...DEFAULT_GAS_POLICY, givenPerDay: 0n };
+    expect(affordable([short, paid], none, 0n)).to.deep.equal({ paid: [paid], short: [short], isDayOver: false });
   });
 
   it("gives what is missing, in order, as long as enough is left", () => {
     const [first, large, last] = [item(10n, 4n), item(10n, 0n), item(4n, 0n)];
-    expect(affordable([first, large, last], 10n)).to.deep.equal({ paid: [first, last], short: [large] });
+    const policy = { ...DEFAULT_GAS_POLICY, givenPerDay: 12n };
+    const { paid, short } = affordable([first, large, last], policy, 2n);
+    expect({ paid, short }).to.deep.equal({ paid: [first, last], short: [large] });
+  });
+
+  it("pays for nothing more, whatever its tip, when what may be given and what may be lost are both gone", () => {
+    const rich = item(10n, 10n);
+    const policy = { ...DEFAULT_GAS_POLICY, givenPerDay: 5n, lostPerDay: 3n };
+    const onceGiven = (given: bigint, told: GasPolicy = policy) => affordable([rich], told, given);
+    expect(onceGiven(7n)).to.deep.equal({ paid: [rich], short: [], isDayOver: false });
+    for (const given of [8n, 9n]) expect(onceGiven(given)).to.deep.equal({ paid: [], short: [rich], isDayOver: true });
+
+    const { lostPerDay: _, ...silent } = { ...policy, givenPerDay: 0n };
+    expect([10n ** 17n - 1n, 10n ** 17n].map((given) => onceGiven(given, silent).isDayOver)).to.deep.equal([
+      false,
+      true,
+    ]);
+    const strict = { ...silent, lostPerDay: 0n };
+    expect([0n, 1n].map((given) => onceGiven(given, strict).isDayOver)).to.deep.equal([false, true]);
   });
 });
 
