@@ -9,10 +9,16 @@ const KEEP_MS = 7 * 86_400_000;
 const PRUNE_MS = 3_600_000;
 const PAGE = 500;
 
-/** Keeps what decisions saw, of the offers only what changed since the decision before. */
+/** Sees what decisions see, and keeps it where something comes of them: of the offers only what changed since the last. */
 export interface Snapshots {
-  /** Stores what a decision sees and returns its root; undefined when the book is too large for that. */
-  take(book: BookView, size: number, round: Round, atMs: number): Promise<Hex | undefined>;
+  /** What a decision sees at this moment; undefined when the book is too large for that. */
+  look(book: BookView, size: number, round: Round, atMs: number): Seen | undefined;
+}
+
+/** What a decision saw, whatever happens to the book after it. */
+export interface Seen {
+  /** Stores it, the first time, and returns its root. */
+  store(): Promise<Hex>;
 }
 
 interface Kept {
@@ -22,46 +28,57 @@ interface Kept {
   hash: Buffer;
 }
 
-/** One matcher at a time writes them. */
+/** One matcher at a time writes them, one after the other. */
 export async function createSnapshots(db: Database): Promise<Snapshots> {
-  const kept = new Map<Hex, Kept>();
+  /** Each offer as it was seen last, and as it was stored last. */
+  let kept = new Map<Hex, Kept>();
+  const written = new Map<Hex, Kept>();
   let prunedAtMs = 0;
   const stored = await db.query<{ hash: Hex; leaf: string }>(
     "SELECT hex(offer_hash) AS hash, leaf FROM snapshot_leaves WHERE until_round IS NULL",
   );
-  for (const { hash, leaf } of stored) kept.set(hash, { from: undefined, text: leaf, hash: leafHash(leaf) });
+  for (const { hash, leaf } of stored) written.set(hash, { from: undefined, text: leaf, hash: leafHash(leaf) });
+  kept = new Map(written);
 
   return {
-    async take(book, size, round, atMs) {
+    look(book, size, round, atMs) {
       if (size > MOST_OFFERS) return undefined;
-      const changed = new Map<Hex, Kept>();
-      const seen = new Set<Hex>();
+      const seen = new Map<Hex, Kept>();
       for (const offer of book.offers()) {
-        const { offerHash } = offer;
-        seen.add(offerHash);
-        const before = kept.get(offerHash);
-        const standing = standingOf(book, offer.offer);
-        // The same terms may have come in again at another place, so the hash alone does not do.
-        if (before?.from?.offer === offer && isSame(before.from.standing, standing)) continue;
-        const text = leafText(offer, standing);
-        const from = { offer, standing };
-        if (before?.text === text) before.from = from;
-        else changed.set(offerHash, { from, text, hash: leafHash(text) });
+        seen.set(offer.offerHash, keep(kept.get(offer.offerHash), offer, standingOf(book, offer.offer)));
       }
-      const gone = [...kept.keys()].filter((offerHash) => !seen.has(offerHash));
-      const hashes = [...seen].sort().map((key) => (changed.get(key) ?? kept.get(key))?.hash as Buffer);
+      kept = seen;
       const text = JSON.stringify(round);
-      const root = rootOfSnapshot(text, rootOf(treeOf(hashes)), hashes.length);
-      await db.transaction((query) => store(query, { root, text, atMs, changed, gone }));
-      for (const offerHash of gone) kept.delete(offerHash);
-      for (const [offerHash, leaf] of changed) kept.set(offerHash, leaf);
-      if (atMs - prunedAtMs > PRUNE_MS) {
-        await prune(db, atMs);
-        prunedAtMs = atMs;
-      }
-      return root;
+      let root: Hex | undefined;
+      return {
+        async store() {
+          if (root !== undefined) return root;
+          const hashes = [...seen.keys()].sort().map((offerHash) => seen.get(offerHash)?.hash as Buffer);
+          const made = rootOfSnapshot(text, rootOf(treeOf(hashes)), hashes.length);
+          const changed = new Map([...seen].filter(([offerHash, leaf]) => written.get(offerHash)?.text !== leaf.text));
+          const gone = [...written.keys()].filter((offerHash) => !seen.has(offerHash));
+          await db.transaction((query) => store(query, { root: made, text, atMs, changed, gone }));
+          for (const offerHash of gone) written.delete(offerHash);
+          for (const [offerHash, leaf] of changed) written.set(offerHash, leaf);
+          root = made;
+          if (atMs - prunedAtMs > PRUNE_MS) {
+            await prune(db, atMs);
+            prunedAtMs = atMs;
+          }
+          return made;
+        },
+      };
     },
   };
+}
+
+/** The leaf of an offer, as it was before where nothing changed. */
+function keep(before: Kept | undefined, offer: BookOffer, standing: Standing): Kept {
+  // The same terms may have come in again at another place, so the hash alone does not do.
+  if (before?.from?.offer === offer && isSame(before.from.standing, standing)) return before;
+  const text = leafText(offer, standing);
+  const hash = before?.text === text ? before.hash : leafHash(text);
+  return { from: { offer, standing }, text, hash };
 }
 
 async function store(

@@ -22,7 +22,7 @@ import { type Hold, type HoldJson, holdFromJson, holdToJson } from "../book/hold
 import type { LiveBook } from "../book/live-book.ts";
 import { withRoot } from "../fairness/published.ts";
 import type { Round } from "../fairness/snapshot.ts";
-import { createSnapshots } from "../fairness/snapshots.ts";
+import { createSnapshots, type Seen } from "../fairness/snapshots.ts";
 import type { Database } from "../store/database.ts";
 import { type Bar, barAfter } from "./bars.ts";
 import { type BatchLimits, callOf, failuresOf, gasToAllow, itemLimits, planBatches, wordsOf } from "./batch.ts";
@@ -182,7 +182,7 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     if (matches.length === 0) return;
     if (matches.length > MAX_ROUND) wake();
     const decided = matches.slice(0, MAX_ROUND);
-    const root = await publish(decided, at);
+    const seen = look(decided, at);
     const limits = await sizeLimits();
     const { ready, refused } = await rehearse(decided, stage, limits.item);
     if (refused.length > 0) await refuse(refused);
@@ -193,11 +193,11 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
       log.info(figures, "match waits until its gas is paid for");
     }
     const alone = ({ match }: Payable) => refusals.mustGoAlone(match.order.jobId);
-    for (const batch of planBatches(paid, limits.batch, alone)) await send(batch, root);
+    for (const batch of planBatches(paid, limits.batch, alone)) await send(batch, seen);
   }
 
-  /** Keeps what the decision saw; its root goes out with every match that comes of it. */
-  async function publish(decided: readonly Match[], at: number): Promise<Hex | undefined> {
+  /** What the decision saw, to be stored when something comes of it; its root goes out with every such match. */
+  function look(decided: readonly Match[], at: number): Seen | undefined {
     const { book } = live;
     const round: Round = {
       now: at,
@@ -215,7 +215,7 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
       })),
       holds: holds().map(holdToJson),
     };
-    return snapshots.take(book, book.size, round, Date.now());
+    return snapshots.look(book, book.size, round, Date.now());
   }
 
   function barredOf(jobId: Hex, request: Request): Hex[] {
@@ -273,11 +273,11 @@ export async function startMatcher(options: MatcherOptions): Promise<Matcher> {
     return { batch: { gas, bytes: MAX_BATCH_BYTES }, item: itemLimits(blockGas, MAX_BATCH_BYTES) };
   }
 
-  async function send(planned: readonly Payable[], root: Hex | undefined): Promise<void> {
+  async function send(planned: readonly Payable[], seen: Seen | undefined): Promise<void> {
     const batch = planned.length === 1 ? planned : await succeedTogether(planned);
     if (batch.length === 0) return;
     const call = callOf(batch);
-    const data = root === undefined ? call.data : withRoot(call.data, root);
+    const data = seen === undefined ? call.data : withRoot(call.data, await seen.store());
     const { gasLimit } = call;
     const maxGasCost = batch.reduce((sum, { mostCost }) => sum + mostCost, 0n);
     const items = batch.map(toTry);

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Hex, jobIdOf, jobMarketAbi, type Request } from "@berth/protocol";
+import { type Hex, jobIdOf, jobMarketAbi } from "@berth/protocol";
 import { expect } from "chai";
 import { execa } from "execa";
 import { keccak256, parseEther, stringToBytes } from "viem";
@@ -11,6 +11,7 @@ import type { Snapshot } from "../../../indexer/src/fairness/read-snapshot.ts";
 import { isIncluded, rootOfLeaves } from "../../../indexer/src/fairness/snapshot.ts";
 import { leavesOf, snapshotOf } from "../../../indexer/src/fairness/snapshots.ts";
 import { createEngine } from "../../../indexer/src/match/engine.ts";
+import type { Match } from "../../../indexer/src/match/match.ts";
 import type { MatcherOptions } from "../../../indexer/src/match/matcher.ts";
 import type { Database } from "../../../indexer/src/store/database.ts";
 import { migrate } from "../../../indexer/src/store/migrate.ts";
@@ -148,16 +149,33 @@ describe("audit", function () {
     }
   });
 
+  it("keeps nothing of matches that were tried and not sent", async () => {
+    const kept = async () => (await db.query<{ n: number }>("SELECT count(*)::int AS n FROM snapshots"))[0]?.n;
+    const before = await kept();
+    const forged: Hex = `0x${"11".repeat(65)}`;
+    const unsigned: MatcherOptions["makeEngine"] = (book, refusals) => {
+      const { decide } = createEngine(book, refusals);
+      const forge = (match: Match) => ({
+        ...match,
+        offers: match.offers.map((offer) => ({ ...offer, signature: forged })),
+      });
+      return { asked: 0, decide: (round) => decide(round).map(forge) };
+    };
+    const jobId = await postBy("hal");
+    const lone = await startLoneMatcher(market, db, matcher, { makeEngine: unsigned });
+    try {
+      const refused = async () => (await lastTry(db.query, jobId))?.state === "failed" || undefined;
+      await eventually("its match is refused", refused, BUSY_MS);
+    } finally {
+      await lone.stop();
+    }
+    expect(await kept()).to.equal(before);
+  });
+
   /** Lets a matcher match posted requests of these people in one transaction, and gives that with its snapshot. */
   async function matchedBy(makeEngine: MatcherOptions["makeEngine"], names: string[]) {
     const jobs: Hex[] = [];
-    for (const name of names) {
-      const { address } = await market.account(name);
-      await market.deposit(address, 100_000n);
-      const { request } = await market.request(await market.account(name), { maxPrice: 10_000n } as Partial<Request>);
-      await market.send(address, market.deployment.market, jobMarketAbi, "post", [request, "0x", "0x"]);
-      jobs.push(jobIdOf(market.deployment, request));
-    }
+    for (const name of names) jobs.push(await postBy(name));
     const lone = await startLoneMatcher(market, db, matcher, makeEngine === undefined ? {} : { makeEngine });
     try {
       const transactions = await eventually(
@@ -177,6 +195,14 @@ describe("audit", function () {
     } finally {
       await lone.stop();
     }
+  }
+
+  async function postBy(name: string): Promise<Hex> {
+    const person = await market.account(name);
+    await market.deposit(person.address, 100_000n);
+    const { request } = await market.request(person, { maxPrice: 10_000n });
+    await market.send(person.address, market.deployment.market, jobMarketAbi, "post", [request, "0x", "0x"]);
+    return jobIdOf(market.deployment, request);
   }
 
   async function allLeaves(root: Hex): Promise<string[]> {

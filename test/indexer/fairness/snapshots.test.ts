@@ -37,7 +37,7 @@ describe("createSnapshots", () => {
     const snapshots = await createSnapshots(db);
     const roots: Hex[] = [];
     const take = async (from = snapshots) =>
-      roots.push((await from.take(book, book.size, round(roots.length), 1)) as Hex);
+      roots.push((await from.look(book, book.size, round(roots.length), 1)?.store()) as Hex);
     await take();
     put(601);
     book.dropOffer(hash(7));
@@ -57,20 +57,39 @@ describe("createSnapshots", () => {
 
   it("shows an offer at its new place when its terms came in again after others", async () => {
     const snapshots = await createSnapshots(db);
-    await snapshots.take(book, book.size, round(1), 1);
+    await snapshots.look(book, book.size, round(1), 1)?.store();
     book.dropOffer(hash(7)); // others took its place, and left it again, between two rounds
     put(7, 601);
-    const root = (await snapshots.take(book, book.size, round(2), 1)) as Hex;
+    const root = (await snapshots.look(book, book.size, round(2), 1)?.store()) as Hex;
     const places = (await shown(root)).map((leaf) => JSON.parse(leaf)).map(({ offerHash, seq }) => [offerHash, seq]);
     expect(Object.fromEntries(places)[hash(7)]).to.equal(601);
     expect(await stored()).to.equal(600 + 1);
   });
 
+  it("stores a round only when it is told to, once, and as it was when it was looked at", async () => {
+    const snapshots = await createSnapshots(db);
+    const first = snapshots.look(book, book.size, round(1), 1);
+    book.dropOffer(hash(7));
+    put(601);
+    snapshots.look(book, book.size, round(2), 1);
+    book.setStake(OPERATOR, TOKEN, { free: 5n, locked: 0n });
+    expect(await stored()).to.equal(0);
+
+    const roots = [await first?.store(), await first?.store()] as [Hex, Hex];
+    expect(roots[0]).to.equal(roots[1]);
+    expect(await stored()).to.equal(600);
+    const then = await shown(roots[0]);
+    expect(then.filter((leaf) => leaf.includes(hash(7)) || leaf.includes(hash(601)))).to.have.length(1);
+    expect(then.some((leaf) => leaf.includes('"free":"5"'))).to.equal(false);
+    const now = (await snapshots.look(book, book.size, round(3), 1)?.store()) as Hex;
+    expect((await shown(now)).every((leaf) => leaf.includes('"free":"5"'))).to.equal(true);
+  });
+
   it("forgets rounds after seven days, with the offers that only they had", async () => {
     const snapshots = await createSnapshots(db);
-    const old = (await snapshots.take(book, book.size, round(1), DAY_MS)) as Hex;
+    const old = (await snapshots.look(book, book.size, round(1), DAY_MS)?.store()) as Hex;
     book.setStake(OPERATOR, TOKEN, { free: 5n, locked: 0n });
-    const young = (await snapshots.take(book, book.size, round(2), 9 * DAY_MS)) as Hex;
+    const young = (await snapshots.look(book, book.size, round(2), 9 * DAY_MS)?.store()) as Hex;
     expect(await snapshotOf(db.query, old)).to.equal(undefined);
     expect(await shown(young)).to.have.length(600);
     expect(await stored()).to.equal(600);
@@ -78,7 +97,7 @@ describe("createSnapshots", () => {
 
   it("takes none of a book that is too large", async () => {
     const snapshots = await createSnapshots(db);
-    expect(await snapshots.take(book, 5_001, round(1), 1)).to.equal(undefined);
+    expect(snapshots.look(book, 5_001, round(1), 1)).to.equal(undefined);
     expect(await stored()).to.equal(0);
   });
 

@@ -38,7 +38,7 @@ describe("proofs of snapshots", () => {
     const snapshots = await createSnapshots(db);
     for (const now of [1, 2, 3]) {
       const round = { now, block: 1, matcher: OPERATOR, paused: false, orders: [], holds: [] };
-      roots.push((await snapshots.take(book, book.size, round, 1)) as Hex);
+      roots.push((await snapshots.look(book, book.size, round, 1)?.store()) as Hex);
     }
   });
   beforeEach(() => {
