@@ -8,7 +8,7 @@ import { chooseSplit, type Wish } from "./split.ts";
 /** Searches that splits are made for. */
 const WISHES = 1024;
 /** A tree is made anew after so many looks for each of its offers, at first, and ever more seldom. */
-const [FIRST_LOOKS, MOST_LOOKS] = [8, 512];
+const [FIRST_LOOKS, MOST_LOOKS, MORE] = [8, 4096, 8];
 /** A side that has more than this part of what is below a node leans. */
 const LEANING = 0.9;
 
@@ -299,7 +299,7 @@ export function createTree<T extends TreeItem>(): Tree<T> {
       if (looks - looksBefore > looksPerOffer * size) {
         gather(timber.root);
         looksBefore = looks;
-        looksPerOffer = Math.min(MOST_LOOKS, looksPerOffer * 2);
+        looksPerOffer = Math.min(MOST_LOOKS, looksPerOffer * MORE);
       }
       const wish = { row: search.request, limit: Number.POSITIVE_INFINITY };
       wishes[searches++ % WISHES] = wish;
